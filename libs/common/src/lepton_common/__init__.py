@@ -1,0 +1,1 @@
+"""What every Lepton service is made of: servers, channels, errors, stores and jobs."""

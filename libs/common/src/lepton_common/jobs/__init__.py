@@ -1,0 +1,17 @@
+"""Jobs: long work that outlives a call, a worker and the service that accepted it.
+
+    job         the states of a job and the steps between them: plain functions
+    files       what a job keeps in the object store: its spec, its progress, its outcome
+    launcher    the port to where workers run
+    processes   its adapter for local processes
+    controller  the loop that brings every job to its end
+    worker      the other side: what a worker's `__main__` calls
+    api         what the methods of every job service share
+
+A service stores a job as QUEUED. The controller writes down attempt 1 as RUNNING, then starts
+its worker; the worker writes progress and, once, an outcome to the object store; the controller
+registers the outcome and writes down the end. Every step is written before it is acted on and
+may be done twice, so any of the processes may be killed at any instant.
+
+This module imports nothing: workers pass through it before their first line of work.
+"""

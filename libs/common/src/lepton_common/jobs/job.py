@@ -1,0 +1,145 @@
+"""The life of a job: the steps that lead from one state to the next, as plain functions.
+
+Each changes a `JobStatus` in place, and raises `WrongState` and changes nothing where the step
+does not lead on from the state that the job is in. Inside `Collection.update` that makes a step
+atomic: of two that race, the second sees what the first has written.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from google.protobuf import timestamp_pb2
+from google.rpc import status_pb2
+
+from lepton.job.v1 import job_pb2
+from lepton_common.errors import LeptonError, WorkerLost, WrongState
+from lepton_common.status import to_status
+
+ACTIVE = "active"
+"""Index value of the jobs that the controller has to look at."""
+
+ENDED = "ended"
+"""Index value of the jobs in a final state."""
+
+_FINAL = frozenset({job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED})
+
+
+class Job(Protocol):
+    """A resource that is a job: what the resource messages of all job services have in common."""
+
+    name: str
+    uid: str
+    etag: str
+
+    @property
+    def create_time(self) -> timestamp_pb2.Timestamp:
+        """When it was made: jobs are started in this order."""
+
+    @property
+    def status(self) -> job_pb2.JobStatus:
+        """Its life so far."""
+
+
+def key(job: Job) -> str:
+    """Return what tells a job from every other, even from a deleted one of its name."""
+    return f"{job.name}/{job.uid}"
+
+
+def index(job: Job) -> str:
+    """Return `ACTIVE` or `ENDED`: the index of a collection of jobs."""
+    return ENDED if is_final(job.status.state) else ACTIVE
+
+
+def is_final(state: job_pb2.JobState.ValueType) -> bool:
+    """Say whether a job in `state` stays there."""
+    return state in _FINAL
+
+
+def queued() -> job_pb2.JobStatus:
+    """Return the status of a job that was accepted just now."""
+    return job_pb2.JobStatus(state=job_pb2.JOB_STATE_QUEUED)
+
+
+def start(status: job_pb2.JobStatus) -> None:
+    """Begin the next attempt: QUEUED to RUNNING."""
+    _require(status, job_pb2.JOB_STATE_QUEUED)
+    status.state = job_pb2.JOB_STATE_RUNNING
+    status.attempt += 1
+    if not status.HasField("start_time"):
+        status.start_time.GetCurrentTime()
+
+
+def advance(
+    status: job_pb2.JobStatus, progress: job_pb2.Progress, metrics: Sequence[job_pb2.MetricSeries]
+) -> None:
+    """Take over what the worker reports; a job that is not at work keeps what it has."""
+    if status.state not in (job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING):
+        return
+    status.progress.CopyFrom(progress)
+    del status.metrics[:]
+    status.metrics.extend(metrics)
+
+
+def wait(status: job_pb2.JobStatus, message: str) -> None:
+    """Say what holds up a job that is RUNNING, or nothing any more."""
+    _require(status, job_pb2.JOB_STATE_RUNNING)
+    status.message = message
+
+
+def lose(status: job_pb2.JobStatus, cause: str, *, max_attempts: int) -> None:
+    """Put a job whose worker was lost back into the queue, or end it when its attempts are spent.
+
+    Args:
+        status: A RUNNING job's.
+        cause: How the worker ended, for a person. Example: "the worker was killed".
+        max_attempts: How many attempts a job has in all.
+    """
+    _require(status, job_pb2.JOB_STATE_RUNNING)
+    if status.attempt >= max_attempts:
+        fail(status, WorkerLost(f"{cause}, at the last of {max_attempts} attempts"))
+        return
+    status.state = job_pb2.JOB_STATE_QUEUED
+    status.message = f"attempt {status.attempt}: {cause}"
+    status.ClearField("progress")
+
+
+def finish(status: job_pb2.JobStatus) -> None:
+    """End a job whose output is registered; one being cancelled too, for the output is there."""
+    _require(status, job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING)
+    _end(status, job_pb2.JOB_STATE_SUCCEEDED, "")
+
+
+def fail(status: job_pb2.JobStatus, error: LeptonError) -> None:
+    """End a job that cannot succeed."""
+    _require(status, job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING)
+    reported: status_pb2.Status = to_status(error)
+    status.error.CopyFrom(reported)
+    _end(status, job_pb2.JOB_STATE_FAILED, reported.message)
+
+
+def request_cancel(status: job_pb2.JobStatus) -> None:
+    """Ask a job to stop: at once when no worker runs. Does nothing to one that has ended."""
+    if status.state == job_pb2.JOB_STATE_QUEUED:
+        _end(status, job_pb2.JOB_STATE_CANCELLED, "cancelled before a worker ran")
+    elif status.state == job_pb2.JOB_STATE_RUNNING:
+        status.state = job_pb2.JOB_STATE_CANCELLING
+        status.message = "waiting for the worker to stop"
+
+
+def cancelled(status: job_pb2.JobStatus) -> None:
+    """End a job whose cancellation was asked for and whose worker has stopped."""
+    _require(status, job_pb2.JOB_STATE_CANCELLING)
+    _end(status, job_pb2.JOB_STATE_CANCELLED, "cancelled")
+
+
+def _end(status: job_pb2.JobStatus, state: job_pb2.JobState.ValueType, message: str) -> None:
+    status.state = state
+    status.message = message
+    status.end_time.GetCurrentTime()
+    status.progress.ClearField("time_left")
+
+
+def _require(status: job_pb2.JobStatus, *states: job_pb2.JobState.ValueType) -> None:
+    if status.state not in states:
+        names = " or ".join(job_pb2.JobState.Name(state) for state in states)
+        raise WrongState(f"the job is {job_pb2.JobState.Name(status.state)}, not {names}")

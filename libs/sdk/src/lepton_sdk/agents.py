@@ -1,0 +1,134 @@
+"""Agents: act, tell what came of it, learn."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+
+from grpc import aio
+from lepton.agent.v1 import agent_pb2, agent_pb2_grpc
+
+from lepton_sdk.calls import call, pages, watch
+
+
+class Agents:
+    """Calls of the rl-agent service."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = agent_pb2_grpc.AgentServiceStub(channel)
+
+    async def create(self, agent: str, content: agent_pb2.Agent, *, request_id: str = "") -> agent_pb2.Agent:
+        """Make an agent of the id `agent`."""
+        request = agent_pb2.CreateAgentRequest(
+            agent_id=agent, agent=content, request_id=request_id or str(uuid.uuid4())
+        )
+        return (await call(self._stub.CreateAgent, request)).agent
+
+    async def get(self, name: str) -> agent_pb2.Agent:
+        """One agent by its name `agents/{agent}`."""
+        return (await call(self._stub.GetAgent, agent_pb2.GetAgentRequest(name=name))).agent
+
+    async def list(self, *, labels: dict[str, str] | None = None) -> list[agent_pb2.Agent]:
+        """All agents that have these labels."""
+
+        async def page(token: str) -> tuple[list[agent_pb2.Agent], str]:
+            request = agent_pb2.ListAgentsRequest(page_token=token, label_filter=labels or {})
+            response = await call(self._stub.ListAgents, request)
+            return [*response.agents], response.next_page_token
+
+        return await pages(page)
+
+    async def delete(self, name: str) -> None:
+        """Delete an agent with its decisions and learning runs."""
+        await call(self._stub.DeleteAgent, agent_pb2.DeleteAgentRequest(name=name))
+
+    async def act(
+        self,
+        agent: str,
+        observation: int | Sequence[float],
+        *,
+        episode: str = "",
+        request_id: str = "",
+    ) -> agent_pb2.Decision:
+        """Let the agent of this name choose an action for what is seen now."""
+        request = agent_pb2.ActRequest(
+            agent=agent,
+            observation=_observation(observation),
+            episode=episode,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        return (await call(self._stub.Act, request)).decision
+
+    async def feedback(
+        self,
+        agent: str,
+        decision: str,
+        reward: float,
+        *,
+        terminated: bool = False,
+        truncated: bool = False,
+        next_observation: int | Sequence[float] | None = None,
+    ) -> agent_pb2.Decision:
+        """Tell what became of the decision of this id."""
+        feedback = agent_pb2.Feedback(reward=reward, terminated=terminated, truncated=truncated)
+        if next_observation is not None:
+            feedback.next_observation.CopyFrom(_observation(next_observation))
+        request = agent_pb2.RecordFeedbackRequest(agent=agent, decision_id=decision, feedback=feedback)
+        return (await call(self._stub.RecordFeedback, request)).decision
+
+    async def decisions(self, agent: str) -> list[agent_pb2.Decision]:
+        """All decisions of an agent with their feedback, oldest first."""
+
+        async def page(token: str) -> tuple[list[agent_pb2.Decision], str]:
+            request = agent_pb2.ListDecisionsRequest(parent=agent, page_size=1000, page_token=token)
+            response = await call(self._stub.ListDecisions, request)
+            return [*response.decisions], response.next_page_token
+
+        return await pages(page)
+
+    async def learn(
+        self,
+        agent: str,
+        run: str,
+        spec: agent_pb2.LearningSpec,
+        *,
+        request_id: str = "",
+    ) -> agent_pb2.LearningRun:
+        """Accept a learning run of the id `run`; follow it with `watch_run`."""
+        request = agent_pb2.CreateLearningRunRequest(
+            parent=agent,
+            learning_run_id=run,
+            learning_run=agent_pb2.LearningRun(spec=spec),
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        return (await call(self._stub.CreateLearningRun, request)).learning_run
+
+    async def get_run(self, name: str) -> agent_pb2.LearningRun:
+        """One learning run by its name."""
+        request = agent_pb2.GetLearningRunRequest(name=name)
+        return (await call(self._stub.GetLearningRun, request)).learning_run
+
+    async def runs(self, agent: str) -> list[agent_pb2.LearningRun]:
+        """All learning runs of an agent, newest first, without metrics."""
+
+        async def page(token: str) -> tuple[list[agent_pb2.LearningRun], str]:
+            request = agent_pb2.ListLearningRunsRequest(parent=agent, page_token=token)
+            response = await call(self._stub.ListLearningRuns, request)
+            return [*response.learning_runs], response.next_page_token
+
+        return await pages(page)
+
+    async def watch_run(self, name: str) -> AsyncIterator[agent_pb2.LearningRun]:
+        """The learning run now and after every change, until it has ended."""
+        request = agent_pb2.WatchLearningRunRequest(name=name)
+        async for response in watch(self._stub.WatchLearningRun, request):
+            yield response.learning_run
+
+    async def cancel_run(self, name: str) -> agent_pb2.LearningRun:
+        """Ask the learning run to stop."""
+        request = agent_pb2.CancelLearningRunRequest(name=name)
+        return (await call(self._stub.CancelLearningRun, request)).learning_run
+
+
+def _observation(value: int | Sequence[float]) -> agent_pb2.Observation:
+    if isinstance(value, int):
+        return agent_pb2.Observation(discrete=value)
+    return agent_pb2.Observation(box=agent_pb2.Vector(values=value))

@@ -1,0 +1,191 @@
+"""`lepton dataset`: bring records, build and look at versions."""
+
+from pathlib import Path
+
+import click
+from lepton.dataset.v1 import dataset_pb2
+from lepton_common.errors import AlreadyExists, InvalidField
+
+from lepton_sdk.cli.progress import JobDisplay
+from lepton_sdk.cli.session import (
+    Output,
+    connected,
+    full_name,
+    read_message,
+    version_name,
+)
+from lepton_sdk.client import Client
+from lepton_sdk.jobs import state_name, wait
+
+SPLITS = {
+    "train": dataset_pb2.SPLIT_TRAIN,
+    "validation": dataset_pb2.SPLIT_VALIDATION,
+    "test": dataset_pb2.SPLIT_TEST,
+}
+
+
+@click.group()
+def command() -> None:
+    """Bring records, build and look at versions."""
+
+
+@command.command()
+@click.argument("dataset")
+@click.argument("sources", nargs=-1, required=True)
+@click.option(
+    "--label",
+    default="",
+    help="Column that models learn to predict.  [default: by its name]",
+)
+@click.option("--spec", default="", help="DatasetVersionSpec as JSON, or @FILE of JSON or YAML.")
+@connected
+async def push(
+    client: Client,
+    output: Output,
+    dataset: str,
+    sources: tuple[str, ...],
+    label: str,
+    spec: str,
+) -> None:
+    """Bring files to DATASET and build a version of them.
+
+    A source is a path, or OPTIONS:PATH with options split by commas: the split all its records belong to
+    (train, validation, test), and for IDX files the column it holds.
+
+    \b
+      lepton dataset push iris iris.csv --label species
+      lepton dataset push digits train:train.npz test:test.npz
+      lepton dataset push fashion train,image:train-images.gz train,label:train-labels.gz
+    """
+    name = full_name("datasets", dataset)
+    parsed = [_source(source) for source in sources]
+    version = read_message(spec, dataset_pb2.DatasetVersionSpec(), "--spec")
+    if label:
+        version.schema.label = label
+    try:
+        await client.datasets.create(name.removeprefix("datasets/"))
+    except AlreadyExists:
+        # A dataset grows by pushing to it again.
+        pass
+    with JobDisplay(output) as display:
+        for source, path in parsed:
+            upload = await client.datasets.upload(
+                name,
+                path,
+                on_progress=lambda done, total, file=path.name: display.count(file, done, total),
+            )
+            source.upload = upload.name
+            version.sources.append(source)
+        created = await client.datasets.create_version(name, version)
+        built = await wait(
+            client.datasets.watch_version(created.name),
+            lambda changed: display.show("dataset", changed),
+        )
+    if output.json:
+        output.resource(built)
+        return
+    _describe(output, built)
+
+
+def _source(text: str) -> tuple[dataset_pb2.Source, Path]:
+    path, options = Path(text), ""
+    if not path.exists() and ":" in text:
+        options, _, rest = text.partition(":")
+        path = Path(rest)
+    if not path.exists():
+        raise InvalidField(f"there is no file or folder {path}")
+    source = dataset_pb2.Source()
+    for option in filter(None, options.split(",")):
+        if option in SPLITS:
+            source.split = SPLITS[option]
+        else:
+            source.column = option
+    return source, path
+
+
+def _describe(output: Output, version: dataset_pb2.DatasetVersion) -> None:
+    counts = version.counts
+    click.echo(
+        f"{version.name}: {counts.train:,} training, {counts.validation:,} validation, {counts.test:,} test "
+        f"records, {version.rejected:,} rejected, {version.size_bytes:,} bytes, digest {version.digest[:12]}"
+    )
+    columns = {each.column: each for each in version.statistics}
+    rows = []
+    for column in version.schema.columns:
+        seen = columns.get(column.name, dataset_pb2.ColumnStatistics())
+        kind = dataset_pb2.ColumnType.Name(column.type).removeprefix("COLUMN_TYPE_").lower()
+        shape = "x".join(map(str, column.shape))
+        role = "label" if column.name == version.schema.label else ""
+        transform = dataset_pb2.Transform.Name(column.transform).removeprefix("TRANSFORM_").lower()
+        rows.append(
+            [
+                column.name,
+                f"{kind} {shape}".strip(),
+                transform,
+                role,
+                seen.mean,
+                seen.standard_deviation,
+            ]
+        )
+    output.table(["COLUMN", "TYPE", "TRANSFORM", "ROLE", "MEAN", "STD"], rows)
+    for rejection in version.rejections[:10]:
+        click.echo(f"rejected: record {rejection.record} {rejection.column}: {rejection.message}")
+
+
+@command.command("list")
+@connected
+async def list_(client: Client, output: Output) -> None:
+    """List datasets."""
+    output.resources(
+        await client.datasets.list(),
+        {
+            "NAME": lambda each: each.name,
+            "DESCRIPTION": lambda each: each.description,
+            "CREATED": lambda each: each.create_time.ToJsonString(),
+        },
+    )
+
+
+@command.command()
+@click.argument("dataset")
+@connected
+async def versions(client: Client, output: Output, dataset: str) -> None:
+    """List the versions of DATASET, newest first."""
+    output.resources(
+        await client.datasets.versions(full_name("datasets", dataset)),
+        {
+            "NAME": lambda each: each.name,
+            "STATE": state_name,
+            "TRAIN": lambda each: each.counts.train,
+            "VALIDATION": lambda each: each.counts.validation,
+            "TEST": lambda each: each.counts.test,
+            "REJECTED": lambda each: each.rejected,
+            "DIGEST": lambda each: each.digest[:12],
+        },
+    )
+
+
+@command.command()
+@click.argument("version")
+@connected
+async def show(client: Client, output: Output, version: str) -> None:
+    """Show a VERSION: `digits` (the latest), `digits@2` or its full name."""
+    found = await client.datasets.get_version(version_name("datasets", version))
+    if output.json:
+        output.resource(found)
+    else:
+        _describe(output, found)
+
+
+@command.command()
+@click.argument("dataset")
+@connected
+async def delete(client: Client, output: Output, dataset: str) -> None:
+    """Delete DATASET with all it holds, or one version of it (`digits@2`)."""
+    if "@" in dataset or "/versions/" in dataset:
+        name = version_name("datasets", dataset)
+        await client.datasets.delete_version(name)
+    else:
+        name = full_name("datasets", dataset)
+        await client.datasets.delete(name)
+    output.done(f"deleted {name}", {"deleted": name})

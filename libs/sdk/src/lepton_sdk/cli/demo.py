@@ -1,0 +1,62 @@
+"""`lepton demo`: carry real data through the whole story."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import click
+
+from lepton_sdk.cli.progress import JobDisplay
+from lepton_sdk.cli.run import PipelineDisplay
+from lepton_sdk.cli.session import Output, guarded
+
+
+@click.command()
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    default=Path("build/demo"),
+    help="Folder of the report.",
+)
+@click.option(
+    "--fashion-mnist",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Use Fashion-MNIST from the IDX files in this folder instead of the digits.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with what the last demo has stored, instead of afresh.",
+)
+@click.pass_context
+def command(context: click.Context, report: Path, fashion_mnist: Path | None, resume: bool) -> None:
+    """Start every service and carry real data through the whole story: images become a dataset version, a
+    trained, a compressed and a served model, and an agent learns to balance a pole. Writes report.html and
+    report.json."""
+    output = Output(context.find_root().obj["output"] == "json")
+    if not resume:
+        shutil.rmtree(report / "cloud", ignore_errors=True)
+    guarded(lambda: asyncio.run(_demo(output, report, fashion_mnist)))
+
+
+async def _demo(output: Output, folder: Path, fashion_mnist: Path | None) -> None:
+    from lepton_sdk import plots
+    from lepton_sdk.client import Client
+    from lepton_sdk.demo import data, report, story
+    from lepton_sdk.local import running
+
+    images = data.fashion(fashion_mnist) if fashion_mnist else data.digits(folder / "data")
+    async with running(folder / "cloud") as cloud, Client(cloud.addresses) as client:
+        with JobDisplay(output) as display:
+            told = await story.tell(client, images, folder, PipelineDisplay(output, display))
+        report.write(told, folder)
+        if output.json:
+            output.line({"figures": told.figures()})
+            return
+        assert told.outcome.learning_run is not None and told.outcome.training_job is not None
+        click.echo(plots.curves_text(told.outcome.training_job.status.metrics))
+        output.table(
+            ["", "as trained (fp32)", f"as served ({told.chosen.name})"],
+            report.summary(told),
+        )
+        click.echo(f"report: {folder / 'report.html'}")

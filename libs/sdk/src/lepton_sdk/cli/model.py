@@ -1,0 +1,65 @@
+"""`lepton model`: look at models and their versions."""
+
+import click
+from lepton.model.v1 import model_pb2
+
+from lepton_sdk.cli.session import Output, connected, full_name, version_name
+from lepton_sdk.client import Client
+
+
+@click.group()
+def command() -> None:
+    """Look at models and their versions."""
+
+
+@command.command("list")
+@connected
+async def list_(client: Client, output: Output) -> None:
+    """List models."""
+    output.resources(
+        await client.models.list(),
+        {
+            "NAME": lambda each: each.name,
+            "DESCRIPTION": lambda each: each.description,
+            "CREATED": lambda each: each.create_time.ToJsonString(),
+        },
+    )
+
+
+@command.command()
+@click.argument("model")
+@connected
+async def versions(client: Client, output: Output, model: str) -> None:
+    """List the versions of MODEL, newest first."""
+    output.resources(
+        await client.models.versions(full_name("models", model)),
+        {
+            "NAME": lambda each: each.name,
+            "FORMAT": lambda each: model_pb2.ModelFormat.Name(each.format).removeprefix("MODEL_FORMAT_"),
+            "BYTES": lambda each: each.size_bytes,
+            "METRICS": lambda each: "  ".join(f"{k} {v:.4g}" for k, v in sorted(each.metrics.items())),
+            "DIGEST": lambda each: each.digest[:12],
+        },
+    )
+
+
+@command.command()
+@click.argument("version")
+@connected
+async def show(client: Client, output: Output, version: str) -> None:
+    """Show a VERSION: `digits` (the latest), `digits@2` or its full name."""
+    output.resource(await client.models.get_version(version_name("models", version)))
+
+
+@command.command()
+@click.argument("model")
+@connected
+async def delete(client: Client, output: Output, model: str) -> None:
+    """Delete MODEL with its versions, or one version of it (`digits@2`). Nothing served is deleted."""
+    if "@" in model or "/versions/" in model:
+        name = version_name("models", model)
+        await client.models.delete_version(name)
+    else:
+        name = full_name("models", model)
+        await client.models.delete(name)
+    output.done(f"deleted {name}", {"deleted": name})

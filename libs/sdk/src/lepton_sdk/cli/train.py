@@ -1,0 +1,125 @@
+"""`lepton train`: train models."""
+
+import uuid
+from pathlib import Path
+
+import click
+from lepton.training.v1 import training_pb2
+
+from lepton_sdk.cli.jobs import add_job_commands
+from lepton_sdk.cli.progress import JobDisplay
+from lepton_sdk.cli.session import (
+    Output,
+    connected,
+    full_name,
+    read_message,
+    version_name,
+)
+from lepton_sdk.client import Client
+from lepton_sdk.jobs import state_name, wait
+
+
+@click.group()
+def command() -> None:
+    """Train models."""
+
+
+@command.command()
+@click.argument("dataset")
+@click.option(
+    "--model",
+    default="",
+    help="Model that the result becomes a version of.  [default: DATASET]",
+)
+@click.option(
+    "--family",
+    type=click.Choice(["cnn", "mlp"]),
+    help="Architecture, where --spec names none.",
+)
+@click.option(
+    "--keras-config",
+    type=click.Path(path_type=Path, exists=True),
+    help="A Keras model's to_json().",
+)
+@click.option("--epochs", type=int, default=0, help="Passes over the data at most.  [default: 20]")
+@click.option("--batch-size", type=int, default=0, help="Records a step.  [default: 64]")
+@click.option("--learning-rate", type=float, default=0.0, help="Step size.  [default: 0.001]")
+@click.option("--seed", type=int, default=0, help="Seed of everything random.")
+@click.option("--spec", default="", help="TrainingSpec as JSON, or @FILE of JSON or YAML.")
+@click.option("--id", "job_id", default="", help="Id of the job.  [default: made up]")
+@click.option("--detach", is_flag=True, help="Do not wait for the end.")
+@connected
+async def start(
+    client: Client,
+    output: Output,
+    dataset: str,
+    model: str,
+    family: str | None,
+    keras_config: Path | None,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    spec: str,
+    job_id: str,
+    detach: bool,
+) -> None:
+    """Train on DATASET: `digits` (the latest version), `digits@2` or a version's full name."""
+    training = read_message(spec, training_pb2.TrainingSpec(), "--spec")
+    training.dataset_version = version_name("datasets", dataset)
+    stem = training.dataset_version.split("/")[1]
+    training.model = full_name("models", model) if model else training.model or f"models/{stem}"
+    if keras_config is not None:
+        training.keras_config.json = keras_config.read_text()
+    elif family is not None:
+        getattr(training, family).SetInParent()
+    elif training.WhichOneof("architecture") is None:
+        raise click.UsageError("say what to train: --family, --keras-config, or an architecture in --spec")
+    training.max_epochs = epochs or training.max_epochs
+    training.batch_size = batch_size or training.batch_size
+    training.seed = seed or training.seed
+    training.optimizer.learning_rate = learning_rate or training.optimizer.learning_rate
+    job = await client.training.create(job_id or f"{stem[:40]}-{uuid.uuid4().hex[:8]}", training)
+    if detach:
+        output.done(job.name, {"name": job.name})
+        return
+    with JobDisplay(output) as display:
+        ended = await wait(
+            client.training.watch(job.name),
+            lambda changed: display.show("train", changed),
+        )
+    if not output.json:
+        describe(output, ended)
+
+
+@command.command()
+@click.argument("job")
+@click.option("--png", type=click.Path(path_type=Path), help="Write the curves to this file.")
+@connected
+async def plot(client: Client, output: Output, job: str, png: Path | None) -> None:
+    """Draw the learning curves of JOB in the terminal, and as a PNG if asked."""
+    from lepton_sdk import plots
+
+    found = await client.training.get(full_name("trainingJobs", job))
+    if png is not None:
+        png.write_bytes(plots.curves_png(found.status.metrics, title=found.name))
+        output.done(f"wrote {png}", {"png": str(png)})
+    if not output.json:
+        click.echo(plots.curves_text(found.status.metrics))
+
+
+def describe(output: Output, job: training_pb2.TrainingJob) -> None:
+    """Print a training job for a person."""
+    click.echo(f"{job.name}: {state_name(job).lower()} {job.status.message}".rstrip())
+    if job.status.error.message:
+        click.echo(f"error: {job.status.error.message}")
+    if job.model_version:
+        click.echo(f"model version: {job.model_version}")
+    rows = [
+        [each.name, len(each.points), each.points[-1].value] for each in job.status.metrics if each.points
+    ]
+    if rows:
+        output.table(["METRIC", "POINTS", "LAST"], rows)
+
+
+add_job_commands(command, "trainingJobs", lambda client: client.training, describe)

@@ -1,0 +1,121 @@
+"""The story itself: a pipeline is run, its endpoint is asked, and the figures are gathered."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lepton.compression.v1 import compression_pb2
+from lepton.model.v1 import model_pb2
+
+from lepton_sdk import pipeline
+from lepton_sdk.client import Client
+from lepton_sdk.demo.data import Images
+from lepton_sdk.demo.load import Rate, classify, measure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+AGENT_STEPS = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What came out."""
+
+    images: Images
+    outcome: pipeline.Outcome
+    probabilities: NDArray[np.float32]
+    """Of the held-out images, as the endpoint answered: [n, classes]."""
+    rate: Rate
+    lineage: list[model_pb2.LineageNode]
+    seconds: float
+
+    @property
+    def plain(self) -> compression_pb2.Candidate:
+        """The uncompressed export."""
+        return self._candidates[0]
+
+    @property
+    def chosen(self) -> compression_pb2.Candidate:
+        """The candidate that is served."""
+        return next(candidate for candidate in self._candidates if candidate.selected)
+
+    @property
+    def _candidates(self) -> list[compression_pb2.Candidate]:
+        assert self.outcome.compression_job is not None
+        return [*self.outcome.compression_job.candidates]
+
+    @property
+    def served_accuracy(self) -> float:
+        """Share of the held-out images that the endpoint classified right."""
+        return float((self.probabilities.argmax(axis=1) == self.images.test_labels).mean())
+
+    def figures(self) -> dict[str, Any]:
+        """The figures of `report.json`."""
+        assert self.outcome.learning_run is not None
+        return {
+            "dataset": self.images.name,
+            "accuracy": self.plain.score,
+            "accuracy_compressed": self.chosen.score,
+            "accuracy_served": self.served_accuracy,
+            "precision_compressed": self.chosen.name,
+            "bytes": self.plain.size_bytes,
+            "bytes_compressed": self.chosen.size_bytes,
+            "latency_ms": self.plain.latency_ms,
+            "latency_ms_compressed": self.chosen.latency_ms,
+            "max_difference_fp32": self.plain.max_difference,
+            "requests_per_second": self.rate.requests_per_second,
+            "request_p50_ms": self.rate.p50_ms,
+            "request_p99_ms": self.rate.p99_ms,
+            "agent_mean_reward": self.outcome.learning_run.mean_reward,
+            "seconds": self.seconds,
+        }
+
+
+def describe(images: Images, folder: Path) -> pipeline.Pipeline:
+    """The pipeline of the story."""
+    sources = []
+    for options, path in images.sources.items():
+        source: dict[str, Any] = {"path": str(path.resolve())}
+        for option in filter(None, options.split(",")):
+            source |= {"split": "SPLIT_TEST"} if option == "test" else {"column": option}
+        sources.append(source)
+    return pipeline.parse(
+        {
+            "name": images.name,
+            "dataset": {"sources": sources, "spec": {"schema": {"label": "label"}}},
+            "train": {"cnn": {}, "maxEpochs": 30 if images.name == "digits" else 3},
+            "compress": {"maxAccuracyDrop": 0.005},
+            "endpoint": {},
+            "agent": {
+                "id": "cartpole",
+                "spec": {"environment": "CartPole-v1", "dqn": {}},
+                "learn": {"simulation": {"steps": AGENT_STEPS}},
+            },
+        },
+        folder,
+    )
+
+
+async def tell(client: Client, images: Images, folder: Path, watcher: pipeline.Watcher) -> Story:
+    """Run the pipeline, ask the endpoint, and gather what came out."""
+    began = time.monotonic()
+    outcome = await pipeline.run(client, describe(images, folder), watcher)
+    assert outcome.compression_job is not None
+    watcher.stage("predict", f"{len(images.test_images):,} held-out images over gRPC")
+    probabilities = await classify(client, outcome.endpoint, images.test_images)
+    watcher.stage("load", "16 callers, one image a request, 5 seconds")
+    rate = await measure(client, outcome.endpoint, images.test_images)
+    lineage = await client.models.lineage(outcome.compression_job.model_version)
+    return Story(
+        images=images,
+        outcome=outcome,
+        probabilities=probabilities,
+        rate=rate,
+        lineage=lineage,
+        seconds=time.monotonic() - began,
+    )

