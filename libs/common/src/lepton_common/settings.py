@@ -12,6 +12,8 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lepton_common.loopback import is_loopback
+
 
 class _Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LEPTON_", frozen=True, use_attribute_docstrings=True)
@@ -67,6 +69,16 @@ class ServerSettings(_Settings):
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         return self
 
+    @model_validator(mode="after")
+    def _others_need_credentials(self) -> Self:
+        for name, address in (("listen", self.listen), ("metrics_listen", self.metrics_listen)):
+            if not (address == "" or is_loopback(address) or self.token_file or self.allow_insecure):
+                raise ValueError(
+                    f"{name} is {address}, which other machines reach, and nobody would be asked who they "
+                    "are: give a token_file, listen on 127.0.0.1, or set allow_insecure"
+                )
+        return self
+
 
 class DatabaseSettings(_Settings):
     """Where a service keeps its resources."""
@@ -92,14 +104,13 @@ class ClientSettings(_Settings):
     """A file that holds the bearer token; read again when it changes. `token` goes first."""
 
     tls_ca: Path | None = None
-    """The authorities that the server's certificate must come from, PEM. None and no client certificate:
-    no TLS."""
+    """The authorities that a server's certificate must come from, PEM. None: no TLS."""
 
     tls_certificate: Path | None = None
-    """The client's certificate chain, PEM, for mutual TLS."""
+    """The certificate chain to show to servers that ask for one, PEM; a service shows what it serves with."""
 
     tls_key: Path | None = None
-    """The key of the client's certificate, PEM."""
+    """The key of the certificate, PEM."""
 
     allow_insecure: bool = False
     """Allows listening beyond loopback without credentials, and sending tokens beyond it without TLS."""

@@ -6,6 +6,7 @@ job). Its details always hold an `ErrorInfo`; bad fields add a `BadRequest`, ove
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -95,16 +96,15 @@ def from_rpc_error(error: grpc.RpcError) -> LeptonError:
     Args:
         error: a `grpc.aio.AioRpcError`, or the `grpc.Call` that a synchronous stub raises.
     """
-    code = getattr(error, "code", None)
-    if code is None:
-        return errors.Internal(str(error))
-    for key, value in error.trailing_metadata() or ():  # type: ignore[attr-defined]
+    # gRPC's base class is empty; everything that stubs raise is a call as well.
+    call: Any = error
+    for key, value in call.trailing_metadata() or ():
         if key == DETAILS_KEY:
             try:
                 return from_status(Status.FromString(value))
             except DecodeError:
                 break
-    return from_status(Status(code=code().value[0], message=error.details() or ""))  # type: ignore[attr-defined]
+    return from_status(Status(code=call.code().value[0], message=call.details() or ""))
 
 
 @contextmanager

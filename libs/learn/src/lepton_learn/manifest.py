@@ -75,7 +75,9 @@ class Manifest:
             "format": _FORMAT,
             "schema": self.schema.to_dict(),
             "splits": {
-                split.value: [{**asdict(shard.blob), "records": shard.records} for shard in self.shards(split)]
+                split.value: [
+                    {**asdict(shard.blob), "records": shard.records} for shard in self.shards(split)
+                ]
                 for split in Split
             },
             "transform": self.transform.to_dict(),
@@ -90,12 +92,15 @@ class Manifest:
             MalformedFile: it is of a format this release does not know.
         """
         if document.get("format") != _FORMAT:
-            raise MalformedFile(f"the manifest has format {document.get('format')!r}; this release reads {_FORMAT}")
+            raise MalformedFile(
+                f"the manifest has format {document.get('format')!r}; this release reads {_FORMAT}"
+            )
         schema = Schema.from_dict(document["schema"])
         return cls(
             schema=schema,
             splits={
-                Split(name): tuple(_shard(shard) for shard in shards) for name, shards in document["splits"].items()
+                Split(name): tuple(_shard(shard) for shard in shards)
+                for name, shards in document["splits"].items()
             },
             transform=FittedTransform.from_dict(schema, document["transform"]),
             sources=tuple(SourceFile(**source) for source in document["sources"]),

@@ -1,7 +1,8 @@
 """Reading the records of a dataset version, every byte checked against its digest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -9,10 +10,10 @@ from lepton_common.errors import MalformedFile
 from lepton_common.manifests import get_blob
 from lepton_common.objects import ObjectStore
 from lepton_learn.manifest import Manifest, Shard, Split
-from lepton_learn.schema import ColumnType, Schema
-from lepton_learn.shards import Batch, read_shard
+from lepton_learn.schema import Batch, ColumnType, Schema
+from lepton_learn.shards import read_shard
 
-_DTYPES = {
+_DTYPES: Mapping[ColumnType, np.dtype[Any]] = {
     ColumnType.NUMBER: np.dtype(np.float32),
     ColumnType.INTEGER: np.dtype(np.int64),
     ColumnType.CATEGORY: np.dtype(object),
@@ -24,14 +25,16 @@ _PARALLEL_READS = 4
 
 def empty_batch(schema: Schema, records: int = 0) -> Batch:
     """Uninitialised columns for so many records, with the dtypes and shapes of the schema."""
-    return {column.name: np.empty((records, *column.shape), _DTYPES[column.type]) for column in schema.columns}
+    return {
+        column.name: np.empty((records, *column.shape), _DTYPES[column.type]) for column in schema.columns
+    }
 
 
 def read_split(store: ObjectStore, manifest: Manifest, split: Split) -> Batch:
     """All records of a split, in their stored order; columns of length 0 if it has none.
 
-    Shards are fetched and decoded in parallel straight into arrays of the final size, so the split is in memory
-    once.
+    Shards are fetched and decoded in parallel straight into arrays of the final size, so the split is in
+    memory once.
 
     Raises:
         NotFound: a shard is gone.
@@ -67,6 +70,12 @@ def _read(store: ObjectStore, schema: Schema, shard: Shard) -> Batch:
     records = read_shard(get_blob(store, shard.blob))
     for name, expected in empty_batch(schema).items():
         values = records.get(name)
-        if values is None or values.dtype != expected.dtype or values.shape != (shard.records, *expected.shape[1:]):
-            raise MalformedFile(f"shard {shard.blob.key} does not hold the column {name!r} that its manifest tells")
+        if (
+            values is None
+            or values.dtype != expected.dtype
+            or values.shape != (shard.records, *expected.shape[1:])
+        ):
+            raise MalformedFile(
+                f"shard {shard.blob.key} does not hold the column {name!r} that its manifest tells"
+            )
     return {name: records[name] for name in (column.name for column in schema.columns)}

@@ -7,9 +7,14 @@ these, and everything downstream, training and export alike, depends on nothing 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
 
 from lepton_common.errors import FieldViolation, InvalidField
+
+Batch: TypeAlias = dict[str, NDArray[Any]]
+"""Raw records by column; the first axis of every array counts them. `ColumnType` names the dtypes."""
 
 
 class ColumnType(StrEnum):
@@ -94,7 +99,11 @@ class Column:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON; what has its default is left out."""
-        document: dict[str, Any] = {"name": self.name, "type": self.type.value, "transform": self.transform.value}
+        document: dict[str, Any] = {
+            "name": self.name,
+            "type": self.type.value,
+            "transform": self.transform.value,
+        }
         if self.shape:
             document["shape"] = list(self.shape)
         if self.values:
@@ -190,7 +199,10 @@ def _faults(column: Column, *, is_label: bool) -> list[tuple[str, str]]:
     elif column.transform not in allowed:
         choices = ", ".join(sorted(allowed))
         faults.append(
-            ("transform", f"{column.transform} does not fit the {column.type} {role} {column.name!r}: {choices} do")
+            (
+                "transform",
+                f"{column.transform} does not fit the {column.type} {role} {column.name!r}: {choices} do",
+            )
         )
     if column.type is ColumnType.IMAGE and len(column.shape) != 3:
         faults.append(("shape", f"the image {column.name!r} needs a shape [height, width, channels]"))

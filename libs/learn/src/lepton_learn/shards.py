@@ -16,10 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lepton_common.errors import MalformedFile
-
-type Batch = dict[str, NDArray[Any]]
-"""Raw records by column; the first axis of every array counts them. `lepton_learn.schema.ColumnType` names the
-dtypes."""
+from lepton_learn.schema import Batch
 
 _SHAPE = b"lepton.shape"
 _DTYPE = b"lepton.dtype"
@@ -29,8 +26,8 @@ def write_shard(batch: Mapping[str, NDArray[Any]]) -> bytes:
     """Encode records.
 
     Args:
-        batch: arrays of equal length by column name: float32 [n], int64 [n], object [n] of str, uint8 or float32
-            [n, ...].
+        batch: arrays of equal length by column name: float32 [n], int64 [n], object [n] of str, uint8 or
+            float32 [n, ...].
 
     Returns:
         A Parquet file. Equal batches give equal bytes under one version of pyarrow.
@@ -50,7 +47,8 @@ def write_shard(batch: Mapping[str, NDArray[Any]]) -> bytes:
         table,
         sink,
         compression="zstd",
-        use_dictionary=texts,
+        compression_level=3,
+        use_dictionary=texts or False,  # type: ignore[arg-type]  # the stubs know no list
         write_statistics=False,
         row_group_size=max(1, table.num_rows),
     )
@@ -73,21 +71,25 @@ def read_shard(data: bytes) -> Batch:
         raise MalformedFile("the shard is not readable as Parquet of records") from error
 
 
-def _encode(name: str, values: NDArray[Any]) -> tuple[pa.Array, dict[bytes, bytes]]:
+def _encode(name: str, values: NDArray[Any]) -> tuple["pa.Array[Any]", dict[bytes, bytes]]:
     if values.ndim == 1:
         kinds = {"float32": pa.float32(), "int64": pa.int64(), "object": pa.string()}
         if values.dtype.name not in kinds:
             raise ValueError(f"column {name!r} has dtype {values.dtype}, which no shard holds")
         return pa.array(values, type=kinds[values.dtype.name], from_pandas=False), {}
     if values.dtype.name not in ("uint8", "float32"):
-        raise ValueError(f"column {name!r} has dtype {values.dtype} and shape {values.shape}, which no shard holds")
+        raise ValueError(
+            f"column {name!r} has dtype {values.dtype} and shape {values.shape}, which no shard holds"
+        )
     flat = np.ascontiguousarray(values)
     width = flat.itemsize * int(np.prod(flat.shape[1:]))
-    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(flat), [None, pa.py_buffer(flat)])
+    column = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(width), len(flat), [None, pa.py_buffer(flat.data)]
+    )
     return column, {_SHAPE: json.dumps(flat.shape[1:]).encode(), _DTYPE: flat.dtype.name.encode()}
 
 
-def _decode(column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> NDArray[Any]:
+def _decode(column: "pa.ChunkedArray[Any]", metadata: Mapping[bytes, bytes]) -> NDArray[Any]:
     if column.null_count:
         raise ValueError("a shard holds no missing values")
     array = column.combine_chunks()
@@ -97,5 +99,6 @@ def _decode(column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> NDArray
     dtype = np.dtype(metadata[_DTYPE].decode())
     shape = tuple(json.loads(metadata[_SHAPE]))
     count = len(array) * array.type.byte_width // dtype.itemsize
-    flat = np.frombuffer(array.buffers()[1], dtype, count=count, offset=array.offset * array.type.byte_width)
+    start = array.offset * array.type.byte_width
+    flat = np.frombuffer(memoryview(array.buffers()[1]), dtype, count=count, offset=start)  # type: ignore[arg-type]
     return flat.reshape(len(array), *shape)

@@ -55,7 +55,7 @@ def run_batch(
         outputs = run(together)
         ran = time.perf_counter_ns()
         bounds = list(pairwise(accumulate(records, initial=0)))
-        apart = [{name: array[a:b] for name, array in outputs.items()} for a, b in bounds]
+        apart: list[Arrays] = [{name: array[a:b] for name, array in outputs.items()} for a, b in bounds]
         timing = Timing(0, joined - started, ran - joined, time.perf_counter_ns() - ran)
         return BatchResult(apart, [(sum(records), timing)])
     pieces: list[Arrays] = []

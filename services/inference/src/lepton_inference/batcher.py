@@ -18,7 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lepton_common.errors import DeadlineExceeded, LeptonError, Overloaded, ShuttingDown
-
 from lepton_inference.batch import Answer, Run, run_batch
 from lepton_inference.pace import Pace
 from lepton_inference.statistics import Statistics
@@ -121,9 +120,13 @@ class Batcher:
     ) -> Answer:
         """Runs the model on `records` records, together with what else waits.
 
-        `deadline` is a time of `time.monotonic`. Raises Overloaded, with when to try again,
-        if the queue is full or the deadline out of reach; DeadlineExceeded if it passed;
-        ShuttingDown after `drain`; and what the model raises.
+        `deadline` is a time of `time.monotonic`.
+
+        Raises:
+            Overloaded: the queue is full or the deadline out of reach; it says when to try again.
+            DeadlineExceeded: the deadline passed.
+            ShuttingDown: `drain` was called.
+            InvalidModel: the model cannot compute these inputs.
         """
         self._statistics.arrived()
         loop = asyncio.get_running_loop()
@@ -149,22 +152,22 @@ class Batcher:
 
     def _admit(self, request: _Request) -> None:
         if self._closing:
-            raise ShuttingDown("The version is being replaced or the server stops; try again.")
+            raise ShuttingDown("the version is being replaced or the server stops; try again")
         now = request.arrived
         if request.deadline is not None and request.deadline <= now:
-            raise DeadlineExceeded("The deadline had passed when the request came.")
+            raise DeadlineExceeded("the deadline had passed when the request came")
         if not self._queue and not self._running_records:
             return
         backlog = self._pace.backlog_seconds(self._running_records + self._queue.records, now=now)
         retry = max(backlog, _SHORTEST_RETRY_SECONDS)
         if len(self._queue) >= self._limits.max_queue_requests:
-            raise Overloaded("The queue is full.", retry_after_seconds=retry)
+            raise Overloaded("the queue is full", retry_after_seconds=retry)
         if self._queue.size_bytes + request.size_bytes > self._limits.max_queue_bytes:
-            raise Overloaded("The queue holds as many bytes as it may.", retry_after_seconds=retry)
+            raise Overloaded("the queue holds as many bytes as it may", retry_after_seconds=retry)
         # One run may be under way and one is this request's own.
         needed = backlog + 2 * self._pace.run_seconds(now=now)
         if request.deadline is not None and now + needed > request.deadline:
-            raise Overloaded("The deadline cannot be met.", retry_after_seconds=retry)
+            raise Overloaded("the deadline cannot be met", retry_after_seconds=retry)
 
     async def _work(self) -> None:
         while self._queue or not self._closing:
@@ -207,7 +210,7 @@ class Batcher:
                 records -= request.records
             elif request.deadline is not None and request.deadline < done:
                 records -= request.records
-                request.answer.set_exception(DeadlineExceeded("The deadline passed in the queue."))
+                request.answer.set_exception(DeadlineExceeded("the deadline passed in the queue"))
             else:
                 batch.append(request)
         return batch

@@ -8,15 +8,15 @@ and refused where a GPU is required.
 import ctypes
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
-from lepton_common.errors import InvalidModel, WrongState
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
+from lepton_common.errors import InvalidModel, WrongState
 from lepton_inference.signature import Signature, TensorSpec, check_registered, may_batch
 from lepton_inference.tensors import DATATYPES, Array
 
@@ -81,21 +81,28 @@ class Model:
         )
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name. Raises InvalidModel where the graph cannot compute these inputs."""
+        """All outputs by name.
+
+        Raises:
+            InvalidModel: the graph cannot compute these inputs.
+        """
         try:
             if self._has_bfloat16:
                 return self._run_bound(inputs)
             outputs = self._session.run(None, inputs)
         except _RUNTIME_ERRORS as error:
             logger.warning("model run failed", exc_info=error)
-            raise InvalidModel("The model cannot compute these inputs; the server's log says why.") from error
+            raise InvalidModel("the model cannot compute these inputs; the server's log says why") from error
         return {spec.name: output for spec, output in zip(self.signature.outputs, outputs, strict=True)}
 
     def try_out(self) -> None:
         """Runs records of zeros, and finds out whether records may really be put together.
 
-        Raises InvalidModel if the model cannot run at all. A model whose tensors have further
-        dynamic dimensions may rightly refuse the ones tried here: that only costs it its batches.
+        A model whose tensors have further dynamic dimensions may rightly refuse the ones tried
+        here: that only costs it its batches.
+
+        Raises:
+            InvalidModel: the model cannot run at all.
         """
         fixed = all(-1 not in spec.shape[int(self.batched) :] for spec in self.signature.inputs)
         try:
@@ -120,7 +127,7 @@ class Model:
             if self.batched:
                 shape[0] = records
             dtype = DATATYPES[spec.datatype].dtype
-            inputs[spec.name] = np.full(shape, "", dtype) if dtype == object else np.zeros(shape, dtype)
+            inputs[spec.name] = np.full(shape, "", dtype) if dtype.hasobject else np.zeros(shape, dtype)
         return inputs
 
     def _run_bound(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -147,19 +154,20 @@ class Model:
 def load_model(path: Path, *, options: RuntimeOptions, registered: Signature) -> Model:
     """The model in an ONNX file, tried out.
 
-    Raises InvalidModel if the file is none, or its graph contradicts the `registered`
-    signature or does not run; WrongState if a GPU is required and would not run it.
+    Raises:
+        InvalidModel: the file is none, or its graph contradicts the `registered` signature or does not run.
+        WrongState: a GPU is required and would not run it.
     """
     try:
         session = ort.InferenceSession(path, _session_options(options), providers=_providers(options.device))
     except _RUNTIME_ERRORS as error:
         logger.warning("model load failed", exc_info=error)
         raise InvalidModel(
-            f"'{path.name}' is no model that this runtime loads; its log says why."
+            f"{path.name} is no model that the runtime loads; the server's log says why"
         ) from error
     model = Model(session, registered.classes)
     if options.require_gpu and model.provider != CUDA_PROVIDER:
-        raise WrongState(f"A GPU is required and the model would run on {model.provider}.")
+        raise WrongState(f"a GPU is required and the model would run on {model.provider}")
     check_registered(model.signature, registered)
     model.try_out()
     return model
@@ -185,7 +193,7 @@ def _providers(device: Device) -> list[str]:
 def _spec(node: Any) -> TensorSpec:
     datatype = _DATATYPES.get(node.type)
     if datatype is None:
-        raise InvalidModel(f"'{node.name}' is {node.type}; only tensors can be served.")
+        raise InvalidModel(f"{node.name!r} is {node.type}; only tensors can be served")
     shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
     return TensorSpec(node.name, datatype, shape)
 

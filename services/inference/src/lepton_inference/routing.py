@@ -1,6 +1,6 @@
 """Which version answers a request that names none: by weight, and the same one for the same key.
 
-A key is mapped by weighted rendezvous hashing (Mosharaf, Ford and Schindler, "Weighted
+A key is mapped by weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted
 distributed hash tables", 2005, the logarithmic method): each target draws a number from the
 key, the largest `-weight / ln(u)` wins. When weights change, only those keys move that must.
 """

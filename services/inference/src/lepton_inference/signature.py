@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lepton_common.errors import InvalidModel, TensorMismatch
-
 from lepton_inference.tensors import Array
 
 
@@ -29,8 +28,8 @@ class TensorSpec:
 class Signature:
     """The inputs and outputs of a model; `classes` are the labels along the last axis of a classifier."""
 
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
     classes: tuple[str, ...] = ()
 
 
@@ -46,48 +45,57 @@ class Tensor:
 def check_inputs(signature: Signature, tensors: Sequence[Tensor], *, batched: bool) -> int:
     """The number of records in `tensors`, 1 where the model has no batch dimension.
 
-    Raises TensorMismatch, with expected and got, unless every input of the signature is
-    there once with its datatype and shape, and all have the same number of records.
+    Raises:
+        TensorMismatch: an input of the signature is missing, is not of its datatype or shape, or has
+            another number of records than the others. The text names expected and got.
     """
     given = {tensor.name: tensor for tensor in tensors}
     wanted = {spec.name: spec for spec in signature.inputs}
     if len(given) != len(tensors):
-        raise TensorMismatch("A tensor is given twice.")
+        raise TensorMismatch("a tensor is given twice")
     if given.keys() != wanted.keys():
-        raise TensorMismatch(f"Inputs must be {_names(wanted)}, got {_names(given)}.")
+        raise TensorMismatch(f"inputs must be {_names(wanted)}, got {_names(given)}")
     for name, spec in wanted.items():
         tensor = given[name]
         if tensor.datatype != spec.datatype or not _fits(tensor.array.shape, spec.shape):
             raise TensorMismatch(
-                f"Input '{name}' must be {spec.datatype} of shape {list(spec.shape)}, "
-                f"got {tensor.datatype} of shape {list(tensor.array.shape)}."
+                f"input {name!r} must be {spec.datatype} of shape {list(spec.shape)}, "
+                f"got {tensor.datatype} of shape {list(tensor.array.shape)}"
             )
     if not batched:
         return 1
-    counts = {name: tensor.array.shape[0] for name, tensor in given.items()}
+    counts: dict[str, int] = {name: tensor.array.shape[0] for name, tensor in given.items()}
     if len(set(counts.values())) > 1:
-        raise TensorMismatch(f"Inputs have different numbers of records: {counts}.")
+        raise TensorMismatch(f"inputs have different numbers of records: {counts}")
     return next(iter(counts.values()))
 
 
 def check_outputs(signature: Signature, names: Sequence[str]) -> tuple[TensorSpec, ...]:
-    """The outputs asked for, all when none is named; raises TensorMismatch for an unknown one."""
+    """The outputs asked for, all when none is named.
+
+    Raises:
+        TensorMismatch: the model does not have one of them.
+    """
     known = {spec.name: spec for spec in signature.outputs}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise TensorMismatch(f"Outputs are {_names(known)}, asked for {_names(unknown)}.")
+        raise TensorMismatch(f"outputs are {_names(known)}, asked for {_names(unknown)}")
     return tuple(known[name] for name in names) or signature.outputs
 
 
 def check_registered(signature: Signature, registered: Signature) -> None:
-    """Raises InvalidModel where the registered signature contradicts the graph's; none registered is fine."""
+    """Holds the registered signature against the graph's; none registered is fine.
+
+    Raises:
+        InvalidModel: they contradict each other.
+    """
     for role, graph, told in (
         ("inputs", signature.inputs, registered.inputs),
         ("outputs", signature.outputs, registered.outputs),
     ):
         if told and not _agree(graph, told):
             raise InvalidModel(
-                f"The {role} of the graph are {_specs(graph)}; the version is registered with {_specs(told)}."
+                f"the {role} of the graph are {_specs(graph)}; the version is registered with {_specs(told)}"
             )
 
 
@@ -123,7 +131,7 @@ def _fits(shape: Sequence[int], pattern: Sequence[int]) -> bool:
 
 def _names(names: Iterable[str]) -> str:
     # Names come from callers, so a message shows a bounded part of them.
-    listed = [f"'{name[:64]}'" for name in names]
+    listed = [repr(name[:64]) for name in names]
     more = f" and {len(listed) - 16} more" if len(listed) > 16 else ""
     return (", ".join(listed[:16]) or "none") + more
 

@@ -58,7 +58,12 @@ class Statistics:
     @property
     def run_count(self) -> int:
         """How often the model ran."""
-        return sum(stages.infer.count for stages in self.runs.values())
+        return sum(stages.infer.count for stages in [*self.runs.values()])
+
+    @property
+    def run_ns(self) -> int:
+        """How long it ran altogether, in nanoseconds."""
+        return sum(stages.infer.ns for stages in [*self.runs.values()])
 
     def arrived(self) -> None:
         """A request came."""

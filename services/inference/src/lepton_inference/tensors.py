@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from lepton_common.errors import TensorMismatch
 from numpy.typing import NDArray
+
+from lepton_common.errors import TensorMismatch
 
 Array: TypeAlias = NDArray[Any]
 
@@ -59,11 +60,15 @@ DATATYPES = {
 
 
 def datatype_of(name: str, datatype: str) -> Datatype:
-    """The datatype that tensor `name` claims; raises TensorMismatch for one that is none."""
+    """The datatype that tensor `name` claims.
+
+    Raises:
+        TensorMismatch: there is no such datatype.
+    """
     found = DATATYPES.get(datatype)
     if found is None:
         raise TensorMismatch(
-            f"Tensor '{name}' has the unknown datatype '{datatype[:32]}'; known are {', '.join(DATATYPES)}."
+            f"tensor {name!r} has the unknown datatype {datatype[:32]!r}; known are {', '.join(DATATYPES)}"
         )
     return found
 
@@ -72,8 +77,10 @@ def decode_raw(name: str, datatype: str, shape: Sequence[int], *, data: bytes) -
     """The array in `data`: elements in row-major order, little-endian.
 
     A BYTES element is its length in 4 bytes and then its UTF-8 text. Arrays of other
-    datatypes are read-only views of `data`. Raises TensorMismatch where the bytes do not
-    fill the shape exactly.
+    datatypes are read-only views of `data`.
+
+    Raises:
+        TensorMismatch: the bytes do not fill the shape exactly, or are no values of the datatype.
     """
     kind = datatype_of(name, datatype)
     count = _element_count(name, shape)
@@ -82,26 +89,26 @@ def decode_raw(name: str, datatype: str, shape: Sequence[int], *, data: bytes) -
     expected = count * kind.dtype.itemsize
     if len(data) != expected:
         raise TensorMismatch(
-            f"Tensor '{name}' has {len(data)} bytes; {kind.name} of shape {list(shape)} has {expected}."
+            f"tensor {name!r} has {len(data)} bytes; {kind.name} of shape {list(shape)} has {expected}"
         )
     if kind.name == "BOOL" and np.frombuffer(data, dtype=np.uint8).max() > 1:
-        raise TensorMismatch(f"Tensor '{name}' is BOOL and has bytes other than 0 and 1.")
+        raise TensorMismatch(f"tensor {name!r} is BOOL and has bytes other than 0 and 1")
     return np.frombuffer(data, dtype=kind.dtype).reshape(shape)
 
 
 def decode_contents(name: str, datatype: str, shape: Sequence[int], *, values: Sequence[Any]) -> Array:
     """The array of typed contents, whose elements are `values` in row-major order.
 
-    Raises TensorMismatch where there are too many or too few of them, or one does not fit
-    the datatype.
+    Raises:
+        TensorMismatch: there are too many or too few of them, or one does not fit the datatype.
     """
     kind = datatype_of(name, datatype)
     if kind.contents is None:
-        raise TensorMismatch(f"Tensor '{name}' is {kind.name}, which has no typed contents: send it raw.")
+        raise TensorMismatch(f"tensor {name!r} is {kind.name}, which has no typed contents: send it raw")
     count = _element_count(name, shape)
     if len(values) != count:
         raise TensorMismatch(
-            f"Tensor '{name}' has {len(values)} elements; the shape {list(shape)} has {count}."
+            f"tensor {name!r} has {len(values)} elements; the shape {list(shape)} has {count}"
         )
     if kind.name == "BYTES":
         return _text_array(name, values, shape)
@@ -109,7 +116,7 @@ def decode_contents(name: str, datatype: str, shape: Sequence[int], *, values: S
         wide = np.array(values, dtype=np.int64)
         limits = np.iinfo(kind.dtype)
         if not (limits.min <= wide.min() and wide.max() <= limits.max):
-            raise TensorMismatch(f"Tensor '{name}' has elements that do not fit {kind.name}.")
+            raise TensorMismatch(f"tensor {name!r} has elements that do not fit {kind.name}")
         return wide.astype(kind.dtype).reshape(shape)
     return np.array(values, dtype=kind.dtype).reshape(shape)
 
@@ -136,9 +143,9 @@ def encode_contents(array: Array, datatype: str) -> list[Any]:
 def _element_count(name: str, shape: Sequence[int]) -> int:
     """The number of elements of a shape, in Python's unbounded integers."""
     if len(shape) > MAX_DIMENSIONS:
-        raise TensorMismatch(f"Tensor '{name}' has {len(shape)} dimensions; {MAX_DIMENSIONS} are the most.")
+        raise TensorMismatch(f"tensor {name!r} has {len(shape)} dimensions; {MAX_DIMENSIONS} are the most")
     if any(size < 1 for size in shape):
-        raise TensorMismatch(f"Tensor '{name}' has the shape {list(shape)}; every dimension must be positive.")
+        raise TensorMismatch(f"tensor {name!r} has the shape {list(shape)}; every dimension must be positive")
     return math.prod(shape)
 
 
@@ -149,19 +156,19 @@ def _split(name: str, data: bytes, *, count: int) -> list[bytes]:
     place = 0
     while place < len(data) and len(elements) <= count:
         if len(data) - place < _LENGTH.size:
-            raise TensorMismatch(f"Tensor '{name}' ends within the length of element {len(elements)}.")
+            raise TensorMismatch(f"tensor {name!r} ends within the length of element {len(elements)}")
         (length,) = _LENGTH.unpack_from(data, place)
         place += _LENGTH.size
         if length > len(data) - place:
             raise TensorMismatch(
-                f"Element {len(elements)} of tensor '{name}' claims {length} bytes; "
-                f"{len(data) - place} are left."
+                f"element {len(elements)} of tensor {name!r} claims {length} bytes; "
+                f"{len(data) - place} are left"
             )
         elements.append(data[place : place + length])
         place += length
     if len(elements) != count or place != len(data):
         at_least = "at least " if place != len(data) else ""
-        raise TensorMismatch(f"Tensor '{name}' has {at_least}{len(elements)} elements; its shape has {count}.")
+        raise TensorMismatch(f"tensor {name!r} has {at_least}{len(elements)} elements; its shape has {count}")
     return elements
 
 
@@ -171,5 +178,5 @@ def _text_array(name: str, elements: Sequence[bytes], shape: Sequence[int]) -> A
         try:
             array[index] = element.decode()
         except UnicodeDecodeError as error:
-            raise TensorMismatch(f"Element {index} of tensor '{name}' is not UTF-8 text.") from error
+            raise TensorMismatch(f"element {index} of tensor {name!r} is not UTF-8 text") from error
     return array.reshape(shape)

@@ -4,7 +4,9 @@
     files       what a job keeps in the object store: its spec, its progress, its outcome
     launcher    the port to where workers run
     processes   its adapter for local processes
-    controller  the loop that brings every job to its end
+    kind        what tells one kind of job from another
+    reconciler  one job, one step nearer to its end
+    controller  the loop that takes the steps of all jobs
     worker      the other side: what a worker's `__main__` calls
     api         what the methods of every job service share
 

@@ -80,9 +80,7 @@ def read_report(objects: ObjectStore, job: str, attempt: int) -> Report | None:
     if document is None:
         return None
     return Report(
-        progress=json_format.ParseDict(
-            document["progress"], job_pb2.Progress(), ignore_unknown_fields=True
-        ),
+        progress=json_format.ParseDict(document["progress"], job_pb2.Progress(), ignore_unknown_fields=True),
         metrics=tuple(
             job_pb2.MetricSeries(
                 name=name,

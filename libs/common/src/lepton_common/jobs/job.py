@@ -8,11 +8,11 @@ atomic: of two that race, the second sees what the first has written.
 from collections.abc import Sequence
 from typing import Protocol
 
-from google.protobuf import timestamp_pb2
 from google.rpc import status_pb2
 
 from lepton.job.v1 import job_pb2
 from lepton_common.errors import LeptonError, WorkerLost, WrongState
+from lepton_common.records.kind import Resource
 from lepton_common.status import to_status
 
 ACTIVE = "active"
@@ -21,19 +21,13 @@ ACTIVE = "active"
 ENDED = "ended"
 """Index value of the jobs in a final state."""
 
+_WAITING = "waiting: "
+
 _FINAL = frozenset({job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED})
 
 
-class Job(Protocol):
-    """A resource that is a job: what the resource messages of all job services have in common."""
-
-    name: str
-    uid: str
-    etag: str
-
-    @property
-    def create_time(self) -> timestamp_pb2.Timestamp:
-        """When it was made: jobs are started in this order."""
+class Job(Resource, Protocol):
+    """A resource that is a job: what the messages of all kinds of jobs have in common."""
 
     @property
     def status(self) -> job_pb2.JobStatus:
@@ -65,6 +59,7 @@ def start(status: job_pb2.JobStatus) -> None:
     _require(status, job_pb2.JOB_STATE_QUEUED)
     status.state = job_pb2.JOB_STATE_RUNNING
     status.attempt += 1
+    _end_wait(status)
     if not status.HasField("start_time"):
         status.start_time.GetCurrentTime()
 
@@ -78,12 +73,18 @@ def advance(
     status.progress.CopyFrom(progress)
     del status.metrics[:]
     status.metrics.extend(metrics)
+    _end_wait(status)
 
 
-def wait(status: job_pb2.JobStatus, message: str) -> None:
-    """Say what holds up a job that is RUNNING, or nothing any more."""
-    _require(status, job_pb2.JOB_STATE_RUNNING)
-    status.message = message
+def wait(status: job_pb2.JobStatus, reason: str) -> None:
+    """Say what holds up a job until its next step.
+
+    Args:
+        status: Of a job that is QUEUED, or whose worker does not run (any more).
+        reason: For a person. Example: "the registry does not answer".
+    """
+    _require(status, job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING)
+    status.message = f"{_WAITING}{reason}"
 
 
 def lose(status: job_pb2.JobStatus, cause: str, *, max_attempts: int) -> None:
@@ -137,6 +138,11 @@ def _end(status: job_pb2.JobStatus, state: job_pb2.JobState.ValueType, message: 
     status.message = message
     status.end_time.GetCurrentTime()
     status.progress.ClearField("time_left")
+
+
+def _end_wait(status: job_pb2.JobStatus) -> None:
+    if status.message.startswith(_WAITING):
+        status.message = ""
 
 
 def _require(status: job_pb2.JobStatus, *states: job_pb2.JobState.ValueType) -> None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+RESTART_EXIT_CODE = 75
+"""A worker that exits with it has no outcome, and another attempt may have one (EX_TEMPFAIL)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
@@ -75,4 +78,4 @@ class Launcher(Protocol):
         """
 
     async def clean(self, job: str) -> None:
-        """Remove every trace of a job that has ended, logs included."""
+        """Remove every trace of a job, logs included, and end what still runs of it."""

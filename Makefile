@@ -1,0 +1,129 @@
+# Everything is installed into .venv, from the locks in requirements/, and nothing outside this folder.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Patience with a slow package index.
+export UV_HTTP_TIMEOUT ?= 300
+# uv and the tools go by the folder, not by what the shell has activated.
+unexport VIRTUAL_ENV
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
+PROTOS := $(shell find protos -name '*.proto')
+# What to test: make test TESTS=tests/unit/common
+TESTS ?= tests
+# The version that the contracts must stay compatible with: make breaking AGAINST=v1.0
+AGAINST ?= main
+
+.PHONY: help
+help: ## Explain every target
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Setting up
+
+.PHONY: setup
+setup: .venv/members.stamp ## Make .venv: every member of the workspace, its workers and the tools
+
+.venv/bin/python:
+	@python=$$(command -v python3.11 || command -v python3) && \
+	"$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	{ echo "Lepton needs Python 3.11 as python3.11 or python3." >&2; exit 1; }; \
+	"$$python" -m venv .venv
+
+.venv/bootstrap.stamp: requirements/bootstrap.txt | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt .venv/bootstrap.stamp
+	uv pip sync --quiet --python .venv --require-hashes $<
+	@touch $@
+
+.venv/members.stamp: $(MEMBERS:%=%/pyproject.toml) .venv/dev.stamp
+	uv pip install --quiet --python .venv --offline --no-deps --no-build-isolation $(MEMBERS:%=--editable %)
+	@touch $@
+
+# An environment of its own: the client pins old versions, and its generated code collides with ours.
+build/tritonclient/stamp: requirements/tritonclient.txt | setup
+	uv venv --quiet --clear --python .venv/bin/python build/tritonclient
+	uv pip sync --quiet --python build/tritonclient --require-hashes $<
+	@touch $@
+
+## Running
+
+.PHONY: demo
+demo: setup ## Tell the whole story on real data; the report is build/demo/report.html
+	lepton demo --report build/demo
+
+.PHONY: test
+test: setup build/tritonclient/stamp ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
+	pytest $(TESTS)
+
+bench-%: setup ## Measure what tests/benchmarks/%.py measures
+	python tests/benchmarks/$*.py
+
+## Checking
+
+.PHONY: check
+check: lint types imports protos-check breaking locks-check ## Check everything that needs no test to run
+
+.PHONY: lint
+lint: setup ## Check style and formatting (ruff)
+	ruff check .
+	ruff format --check --quiet .
+
+.PHONY: types
+types: setup ## Check types (mypy, strict)
+	mypy
+
+.PHONY: imports
+imports: setup ## Check who imports whom (import-linter)
+	lint-imports --no-logo
+
+.PHONY: protos-check
+protos-check: build/protos/now.binpb ## Check the contracts' style, and that the generated code is theirs
+	python protos/generate.py check
+	buf format --diff --exit-code protos
+	buf lint $< --config protos/buf.yaml
+
+.PHONY: breaking
+breaking: build/protos/now.binpb ## Check that clients of the contracts on main understand these too (AGAINST=main)
+	@if ! git rev-parse --quiet --verify '$(AGAINST):protos' > /dev/null; then \
+		echo "There are no contracts at '$(AGAINST)' to stay compatible with."; \
+		exit; \
+	fi; \
+	rm -rf build/protos/before; \
+	mkdir build/protos/before; \
+	git archive '$(AGAINST)' protos | tar --extract --directory build/protos/before; \
+	python protos/generate.py image build/protos/before.binpb build/protos/before/protos; \
+	buf breaking $< --against build/protos/before.binpb --config protos/buf.yaml
+
+build/protos/now.binpb: $(PROTOS) protos/generate.py | setup
+	@mkdir -p build/protos
+	python protos/generate.py image $@
+
+.PHONY: locks-check
+locks-check: setup ## Check that the locks hold what the pyproject files ask for (offline)
+	python requirements/locks.py check
+
+## Changing
+
+.PHONY: format
+format: setup ## Format the code and the contracts, and fix what can be fixed
+	ruff check --quiet --fix-only .
+	ruff format --quiet .
+	buf format --write protos
+
+.PHONY: protos
+protos: setup ## Generate libs/contracts anew from protos/
+	python protos/generate.py generate
+
+.PHONY: locks
+locks: setup ## Resolve requirements/ anew from the pyproject files (needs the package index)
+	python requirements/locks.py compile
+
+.PHONY: clean
+clean: ## Remove what was built, measured and cached; keep .venv
+	rm -rf build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find libs services tests -name __pycache__ -prune -exec rm -rf {} +

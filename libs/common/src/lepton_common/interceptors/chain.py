@@ -1,0 +1,106 @@
+"""The one gRPC interceptor: one form for the four kinds of handlers, and the stages around it."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any, TypeAlias
+
+import grpc
+
+from lepton_common.errors import Unimplemented
+from lepton_common.interceptors.call import Call, Method, Proceed, Stage
+from lepton_common.request_id import KEY, REQUEST_ID, accept
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Check = Callable[[Any], None]
+
+UNKNOWN = Method(
+    service="unknown",
+    name="unknown",
+    permission=None,
+    validate=False,
+    endless=False,
+    client_streaming=True,
+    server_streaming=True,
+)
+"""Stands for every method that the server does not have, so that made-up names fill no log and no metric."""
+
+
+class CallChain(grpc.aio.ServerInterceptor):
+    """Runs stages around every call, the first one outermost.
+
+    Args:
+        methods: what is known of each method, by path.
+        stages: what happens around a call.
+        check: raises where a request message breaks the rules of its contract.
+    """
+
+    def __init__(self, methods: Mapping[str, Method], stages: Sequence[Stage], *, check: Check) -> None:
+        self._methods = methods
+        self._stages = tuple(stages)
+        self._check = check
+        self._handlers: dict[str, Handler] = {}
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Handler:
+        """Gives the handler of the method with the stages around it."""
+        path: str = handler_call_details.method
+        handler = self._handlers.get(path)
+        if handler is None:
+            inner = await continuation(handler_call_details)
+            if inner is None:
+                # On the wire a stream of messages is the most general form, so it fits every call.
+                return grpc.stream_stream_rpc_method_handler(self._around(UNKNOWN, _refuse))
+            handler = self._handlers[path] = self._wrap(self._methods[path], inner)
+        return handler
+
+    def _wrap(self, method: Method, inner: Handler) -> Handler:
+        forms = {
+            (False, False): (inner.unary_unary, grpc.unary_unary_rpc_method_handler),
+            (False, True): (inner.unary_stream, grpc.unary_stream_rpc_method_handler),
+            (True, False): (inner.stream_unary, grpc.stream_unary_rpc_method_handler),
+            (True, True): (inner.stream_stream, grpc.stream_stream_rpc_method_handler),
+        }
+        behaviour, form = forms[bool(inner.request_streaming), bool(inner.response_streaming)]
+        return form(
+            self._around(method, behaviour),
+            request_deserializer=inner.request_deserializer,
+            response_serializer=inner.response_serializer,
+        )
+
+    def _around(self, method: Method, behaviour: Any) -> Any:
+        # A coroutine for streaming responses too (gRPC takes messages by `context.write` there): the
+        # stages then begin and end in one task, whatever becomes of the stream.
+        async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+            call = Call(method=method, context=context, request_id="")
+            call.request_id = accept(call.metadata(KEY))
+            REQUEST_ID.set(call.request_id)
+            context.set_trailing_metadata(((KEY, call.request_id),))
+            proceed: Proceed = partial(self._answer, behaviour, request, call)
+            for stage in reversed(self._stages):
+                proceed = partial(stage, call, proceed)
+            return await proceed()
+
+        return handle
+
+    async def _answer(self, behaviour: Any, request: Any, call: Call) -> Any:
+        if call.method.validate:
+            if call.method.client_streaming:
+                request = self._checked(request)
+            else:
+                self._check(request)
+        answer = behaviour(request, call.context)
+        if not isinstance(answer, AsyncIterator):
+            return await answer
+        async with aclosing(answer):  # type: ignore[type-var]
+            async for response in answer:
+                await call.context.write(response)
+        return None
+
+    async def _checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            self._check(request)
+            yield request
+
+
+async def _refuse(request: Any, context: Any) -> None:
+    raise Unimplemented("this server has no such method")

@@ -1,0 +1,207 @@
+"""The loop that brings every job of a kind to its end."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from lepton.job.v1 import job_pb2
+from lepton_common.errors import LeptonError, NotFound
+from lepton_common.jobs import job as life
+from lepton_common.jobs.kind import JobKind, M
+from lepton_common.jobs.launcher import Launcher
+from lepton_common.jobs.reconciler import Reconciler, Step
+from lepton_common.objects import ObjectStore
+
+_IDLE_POLLS = 10
+"""While there are no jobs, the next look for those that another replica accepted is so many times as far."""
+
+_MAX_PAUSE_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class _Followed(Generic[M]):
+    """A job that has not ended, as it was when it was last listed.
+
+    Attributes:
+        job: The job.
+        step: The step that is being taken.
+        failures: Steps in a row that could not be taken.
+        not_before: Monotonic time of the next step.
+        waits: Whether it waits for something else than its worker, and so leaves its place to others.
+    """
+
+    job: M
+    step: asyncio.Task[None] | None = None
+    failures: int = 0
+    not_before: float = 0.0
+    waits: bool = False
+
+    def due(self, now: float) -> bool:
+        """Say whether its next step is to be taken."""
+        return self.step is None and now >= self.not_before
+
+    def queued(self) -> bool:
+        """Say whether it has no worker and is not being given one."""
+        return self.job.status.state == job_pb2.JOB_STATE_QUEUED and self.step is None
+
+    def occupies(self) -> bool:
+        """Say whether it takes one of the places for running jobs."""
+        return not self.queued() and not self.waits
+
+
+class Controller(Generic[M]):
+    """Starts the workers of jobs, follows them, and writes down what becomes of them.
+
+    Several may work on the same collection: every step is written down with a check that nobody
+    else has taken it.
+    """
+
+    def __init__(
+        self,
+        kind: JobKind[M],
+        launcher: Launcher,
+        objects: ObjectStore,
+        *,
+        object_store_url: str,
+        poll_seconds: float = 0.5,
+        max_attempts: int = 5,
+        max_running: int = 2,
+    ) -> None:
+        """Prepare; `run` does the work.
+
+        Args:
+            kind: What jobs these are.
+            launcher: Where their workers run.
+            objects: Where their specs and outcomes are.
+            object_store_url: The same store, as the workers reach it.
+            poll_seconds: How often to look at a job that is not final. Also the unit of the time
+                between attempts, which doubles with each: 2, 4, 8 and 16 times as long.
+            max_attempts: How many workers a job may lose before it fails.
+            max_running: How many jobs may have workers at once; the others wait in the order in
+                which they were made.
+        """
+        self._kind = kind
+        self._reconciler = Reconciler(
+            kind, launcher, objects, object_store_url=object_store_url, max_attempts=max_attempts
+        )
+        self._poll_seconds = poll_seconds
+        self._max_running = max_running
+        self._awake = asyncio.Event()
+        self._revision = -1
+        self._followed: dict[str, _Followed[M]] = {}
+        self._abandoning: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """Look at all jobs now: call it when one was created, cancelled or deleted."""
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Do the work until cancelled; a server's background task."""
+        try:
+            while True:
+                self._awake.clear()
+                try:
+                    await self._list()
+                except LeptonError as error:
+                    _log.warning("the jobs could not be listed: %s", error)
+                self._take_steps()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_seconds * (1 if self._followed else _IDLE_POLLS)):
+                        await self._awake.wait()
+        finally:
+            steps = [*self._abandoning, *(entry.step for entry in self._followed.values() if entry.step)]
+            for step in steps:
+                step.cancel()
+            await asyncio.gather(*steps, return_exceptions=True)
+
+    async def _list(self) -> None:
+        """Bring what is followed up to date, unless nothing was written since the last time."""
+        revision = await self._kind.collection.revision()
+        if revision == self._revision:
+            return
+        active = {life.key(job): job async for job in self._kind.collection.each(index=life.ACTIVE)}
+        self._revision = revision
+        for key, entry in list(self._followed.items()):
+            if key in active:
+                continue
+            if entry.step is None:
+                del self._followed[key]
+                self._in_background(self._abandon_if_deleted(entry.job))
+            else:
+                # Its step is still being taken: look again when that is over.
+                self._revision = -1
+        for key, job in active.items():
+            self._followed.setdefault(key, _Followed(job=job)).job = job
+
+    def _take_steps(self) -> None:
+        now = time.monotonic()
+        occupied = sum(entry.occupies() for entry in self._followed.values())
+        for entry in sorted(self._followed.values(), key=_age):
+            if not entry.due(now):
+                continue
+            if entry.queued():
+                if occupied >= self._max_running:
+                    continue
+                occupied += 1
+            entry.step = asyncio.create_task(self._step(entry))
+
+    async def _step(self, entry: _Followed[M]) -> None:
+        try:
+            came_of_it = await self._reconciler.step(entry.job)
+        except LeptonError as error:
+            _log.warning("a step will be taken again: %s", error, extra={"job": entry.job.name})
+            self._back_off(entry)
+        except Exception:
+            # A fault in one job must not end the others' loop.
+            _log.exception("a step failed", extra={"job": entry.job.name})
+            self._back_off(entry)
+        else:
+            entry.waits = came_of_it == Step.WAITS
+            if entry.waits:
+                self._back_off(entry)
+            else:
+                entry.failures = 0
+            if came_of_it == Step.LOST:
+                self._pause(entry, exponent=entry.job.status.attempt)
+            if came_of_it != Step.WATCHED:
+                self._awake.set()
+        finally:
+            entry.step = None
+
+    def _back_off(self, entry: _Followed[M]) -> None:
+        entry.failures += 1
+        self._pause(entry, exponent=entry.failures)
+
+    def _pause(self, entry: _Followed[M], *, exponent: int) -> None:
+        delay = min(self._poll_seconds * 2**exponent, _MAX_PAUSE_SECONDS)
+        entry.not_before = time.monotonic() + delay
+
+    async def _abandon_if_deleted(self, job: M) -> None:
+        try:
+            if await self._is_deleted(job):
+                await self._reconciler.abandon(job)
+        except LeptonError as error:
+            _log.warning("a deleted job may have left files: %s", error, extra={"job": job.name})
+
+    async def _is_deleted(self, job: M) -> bool:
+        try:
+            stored = await self._kind.collection.get(job.name)
+        except NotFound:
+            return True
+        return stored.uid != job.uid
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._abandoning.add(task)
+        task.add_done_callback(self._abandoning.discard)
+
+
+def _age(entry: _Followed[Any]) -> tuple[int, str]:
+    job = entry.job
+    return job.create_time.ToNanoseconds(), job.name

@@ -1,0 +1,289 @@
+"""The one way to start a Lepton server.
+
+async def run() -> None:
+    settings = Settings()
+    ...
+    await serve(settings, [Service(...)], tasks=[controller.run], on_stop=[store.close])
+
+if __name__ == "__main__":
+    main(run)
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from pydantic import ValidationError
+
+from lepton_common.auth import Credentials
+from lepton_common.interceptors.access import Access
+from lepton_common.interceptors.answers import answer_errors
+from lepton_common.interceptors.call import Stage
+from lepton_common.interceptors.chain import CallChain
+from lepton_common.interceptors.lifetime import Lifetime
+from lepton_common.interceptors.observation import observe
+from lepton_common.interceptors.validation import check
+from lepton_common.loopback import is_loopback
+from lepton_common.methods import Service, open_methods
+from lepton_common.settings import ServerSettings
+from lepton_common.telemetry.logs import configure_logging
+from lepton_common.telemetry.metrics import MetricsEndpoint
+from lepton_common.tls import server_credentials
+
+__all__ = ["Server", "Service", "main", "serve"]
+
+_LOG = logging.getLogger(__name__)
+
+Background = Callable[[], Coroutine[Any, Any, None]]
+"""A coroutine function that runs beside the server."""
+
+# What still runs after the drain (a watch of health, an open reflection stream) gets this long.
+_STOP_SECONDS = 1.0
+
+# What every server has beside its own services, open to everyone.
+_OPEN_SERVICES = (health.SERVICE_NAME, reflection.SERVICE_NAME)
+
+
+class Server:
+    """A gRPC server with everything around it: health, reflection, access, telemetry, drain.
+
+    Args:
+        settings: how it listens and whom it admits.
+        services: what it offers.
+        tasks: coroutine functions that run while it serves and are cancelled when it has drained.
+    """
+
+    def __init__(
+        self, settings: ServerSettings, services: Sequence[Service], *, tasks: Sequence[Background] = ()
+    ) -> None:
+        self._settings = settings
+        self._services = tuple(services)
+        self._backgrounds = tuple(tasks)
+        self._health = health.aio.HealthServicer()
+        self._lifetime = Lifetime(settings.default_deadline_seconds)
+        self._resources = ExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: asyncio.Future[BaseException] | None = None
+        self._server: grpc.aio.Server | None = None
+        self.metrics_address = ""
+
+    async def start(self) -> str:
+        """Starts to serve.
+
+        Returns:
+            The bound `host:port`.
+
+        Raises:
+            OSError: an address cannot be taken, or a file cannot be read.
+            ValueError: a file does not hold what it should.
+        """
+        settings = self._settings
+        credentials = Credentials(settings.token_file) if settings.token_file else None
+        self._failure = asyncio.get_running_loop().create_future()
+        self._server = self._build(credentials)
+        address = self._bind(self._server)
+        if settings.metrics_listen:
+            endpoint = MetricsEndpoint(settings.metrics_listen, credentials=credentials)
+            self.metrics_address = self._resources.enter_context(endpoint).address
+        await self._server.start()
+        for background in self._backgrounds:
+            task = asyncio.create_task(background())
+            task.add_done_callback(self._note_failure)
+            self._tasks.append(task)
+        for name in ("", *(service.descriptor.full_name for service in self._services)):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        if settings.address_file is not None:
+            _write_whole(settings.address_file, address)
+        return address
+
+    def _build(self, credentials: Credentials | None) -> grpc.aio.Server:
+        settings = self._settings
+        stages: list[Stage] = [observe]
+        if settings.otlp_endpoint:
+            # Imported for those who want it: the SDK costs 20 MB and a quarter of a second.
+            from lepton_common.telemetry.tracing import Tracing
+
+            name = self._services[0].descriptor.full_name
+            stages.append(self._resources.enter_context(Tracing(settings.otlp_endpoint, service=name)))
+        stages += [answer_errors, self._lifetime]
+        if credentials is not None:
+            stages.append(Access(credentials))
+        methods = [method for service in self._services for method in service.methods()]
+        for name in _OPEN_SERVICES:
+            methods += open_methods(descriptor_pool.Default().FindServiceByName(name))
+        chain = CallChain({method.path: method for method in methods}, stages, check=check)
+        server = grpc.aio.server(interceptors=[chain], options=_options(settings))
+        for service in self._services:
+            service.add(service.servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [service.descriptor.full_name for service in self._services]
+        reflection.enable_server_reflection([*names, *_OPEN_SERVICES], server)
+        return server
+
+    def _bind(self, server: grpc.aio.Server) -> str:
+        settings = self._settings
+        host = settings.listen.rpartition(":")[0]
+        try:
+            if settings.tls_certificate is None or settings.tls_key is None:
+                if settings.token_file is not None and not is_loopback(settings.listen):
+                    _LOG.warning("tokens are taken without TLS on %s", settings.listen)
+                port = server.add_insecure_port(settings.listen)
+            else:
+                tls = server_credentials(
+                    settings.tls_certificate, settings.tls_key, client_ca=settings.tls_client_ca
+                )
+                port = server.add_secure_port(settings.listen, tls)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {settings.listen}") from error
+        return f"{host}:{port}"
+
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._failure is None or self._failure.done():
+            return
+        if error := task.exception():
+            self._failure.set_result(error)
+
+    async def failed(self) -> BaseException:
+        """Waits for a background task to die, and gives what it died of."""
+        if self._failure is None:
+            raise RuntimeError("the server was not started")
+        return await asyncio.shield(self._failure)
+
+    async def drain(self) -> None:
+        """Stops: says so, finishes what is in flight, then ends tasks and connections.
+
+        A second call does nothing.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        if self._settings.address_file is not None:
+            self._settings.address_file.unlink(missing_ok=True)
+        await self._health.enter_graceful_shutdown()
+        await self._lifetime.drain(self._settings.drain_seconds)
+        await server.stop(_STOP_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._resources.close)
+
+    async def __aenter__(self) -> Self:
+        self.address = await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.drain()
+
+
+async def serve(
+    settings: ServerSettings,
+    services: Sequence[Service],
+    *,
+    tasks: Sequence[Background] = (),
+    on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
+) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+
+    Args:
+        settings: see `Server`.
+        services: see `Server`.
+        tasks: see `Server`. One that dies is logged and ends the process.
+        on_stop: awaited in order when the server has drained.
+
+    Raises:
+        SystemExit: with status 1 when a task died.
+    """
+    configure_logging(settings.log_level)
+    loop = asyncio.get_running_loop()
+    told_to_stop = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, told_to_stop.set)
+    server = Server(settings, services, tasks=tasks)
+    try:
+        address = await server.start()
+        names = [service.descriptor.full_name for service in services]
+        facts = {"address": address, "metrics_address": server.metrics_address, "services": names}
+        _LOG.info("serving", extra=facts)
+        failure = await _either(server, told_to_stop)
+        for number in signals:
+            loop.remove_signal_handler(number)
+        _LOG.info("draining")
+    finally:
+        await server.drain()
+        for action in on_stop:
+            await action()
+    if failure is not None:
+        raise SystemExit(1)
+    _LOG.info("stopped")
+
+
+async def _either(server: Server, told_to_stop: asyncio.Event) -> BaseException | None:
+    """Waits until the server shall stop; gives what a task died of, if that is why."""
+    failed, stopped = asyncio.ensure_future(server.failed()), asyncio.ensure_future(told_to_stop.wait())
+    try:
+        await asyncio.wait((failed, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not failed.done():
+            return None
+        error = failed.result()
+        _LOG.error("a background task died", exc_info=error)
+        return error
+    finally:
+        failed.cancel()
+        stopped.cancel()
+
+
+def main(coroutine_fn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a service's coroutine as the process: whatever ends it is told in one line of JSON.
+
+    Raises:
+        SystemExit: with status 2 for wrong settings, 1 for any other failure.
+    """
+    configure_logging("INFO")
+    try:
+        asyncio.run(coroutine_fn())
+    except ValidationError as error:
+        # Without the values: some of them are secrets.
+        for fault in error.errors(include_input=False, include_url=False, include_context=False):
+            name = "_".join(("LEPTON", *(str(part).upper() for part in fault["loc"])))
+            _LOG.error("wrong setting %s: %s", name, fault["msg"])
+        raise SystemExit(2) from None
+    except Exception:
+        _LOG.exception("the service could not go on")
+        raise SystemExit(1) from None
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Without this two servers share a port and each gets some of the calls.
+        ("grpc.so_reuseport", 0),
+        # Finds out about clients that vanished in the middle of a watch.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # What `rpc.connect` sends must not count as abuse.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        # Makes clients resolve names again now and then, so that new replicas get their share.
+        ("grpc.max_connection_age_ms", 600_000),
+    ]
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes a file in one step: nobody ever reads half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,47 @@
+"""The records of a split as a training loop wants them: inputs and labels by index."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lepton_learn.schema import Batch, ColumnType
+from lepton_learn.transform import FittedTransform
+
+
+class Examples:
+    """One split in memory.
+
+    A single image column stays as bytes, a quarter of its size as float32, and is transformed batch by batch;
+    everything else is transformed once.
+    """
+
+    def __init__(self, transform: FittedTransform, records: Batch) -> None:
+        """Take the raw records of a split.
+
+        Raises:
+            SchemaViolation: a label is not among the classes.
+        """
+        self._transform = transform
+        self._labels = transform.labels(records)
+        features = transform.schema.features
+        self._raw = {column.name: records[column.name] for column in features}
+        self._inputs: NDArray[np.float32] | None = None
+        if len(features) > 1 or features[0].type is not ColumnType.IMAGE:
+            self._inputs = transform.inputs(self._raw)
+            self._raw = {}
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """All labels, transformed: int64 [n] classes or float32 [n]."""
+        return self._labels
+
+    def take(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """The inputs float32 [len(places), *input_shape] and the labels [len(places)] at these places."""
+        if self._inputs is not None:
+            return self._inputs[places], self._labels[places]
+        raw = {name: values[places] for name, values in self._raw.items()}
+        return self._transform.inputs(raw), self._labels[places]

@@ -1,0 +1,177 @@
+"""The models that are trained: two families of our own, and whatever a Keras config describes.
+
+Every model has one input, float32 [batch, *transform.input_shape], and one output: a logit by class, or one
+number. A dense layer computes f(x) = sigma(W x + b), with sigma(x) = max(0, x), 1 / (1 + e^-x) or tanh(x).
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from lepton_common.errors import InvalidModel
+from lepton_learn.keras_config import check_config
+from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp
+from lepton_learn.transform import FittedTransform
+
+# What Keras raises for configs and shapes that do not fit together.
+_BUILD_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    RuntimeError,
+    NotImplementedError,
+    MemoryError,
+    tf.errors.OpError,
+)
+# Half of a batch-norm average is forgotten in seven steps. Keras's 0.99 takes 69, more than an epoch of a small
+# dataset has, and the first validations would say nothing.
+_NORM_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Mean and standard deviation of a quantity to be learnt, as its transform gives it."""
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, labels: NDArray[np.float32]) -> "LabelScale":
+        """The scale of the training labels [n]; deviation 1 where they do not vary."""
+        exact = labels.astype(np.float64)
+        deviation = float(exact.std())
+        return cls(float(exact.mean()), deviation if deviation > 0 else 1.0)
+
+
+def build_model(
+    architecture: Architecture, transform: FittedTransform, *, label_scale: LabelScale | None
+) -> keras.Model:
+    """Build a model with fresh weights, drawn by Keras's global seed.
+
+    Args:
+        architecture: what to build.
+        transform: says what goes in and which classes come out.
+        label_scale: of the training labels, for a regression; None for a classification.
+
+    Raises:
+        UnsafeModel, TooLarge: the Keras config holds what it may not.
+        InvalidModel: it cannot be built, or does not fit the dataset's features and label.
+    """
+    match architecture:
+        case Mlp():
+            return build_mlp(architecture, transform, label_scale=label_scale)
+        case Cnn():
+            return build_cnn(architecture, transform, label_scale=label_scale)
+        case KerasConfig():
+            return build_from_config(architecture, transform)
+
+
+def build_mlp(recipe: Mlp, transform: FittedTransform, *, label_scale: LabelScale | None) -> keras.Model:
+    """A multilayer perceptron over all features, flattened and in a row."""
+    inputs = keras.Input(transform.input_shape, name="features")
+    x = keras.layers.Flatten(name="flatten")(inputs)
+    # He et al., 2015, for ReLU; Glorot and Bengio, 2010, for the saturating ones.
+    initializer = "he_normal" if recipe.activation == "relu" else "glorot_uniform"
+    for place, units in enumerate(recipe.hidden_units):
+        x = keras.layers.Dense(
+            units, recipe.activation, kernel_initializer=initializer, name=f"dense_{place}"
+        )(x)
+        if recipe.dropout > 0:
+            x = keras.layers.Dropout(recipe.dropout, name=f"dropout_{place}")(x)
+    return keras.Model(inputs, _head(x, transform, label_scale), name="mlp")
+
+
+def build_cnn(recipe: Cnn, transform: FittedTransform, *, label_scale: LabelScale | None) -> keras.Model:
+    """Blocks of convolution, batch normalisation, ReLU and pooling, then one dense layer.
+
+    Batch normalisation: Ioffe and Szegedy, 2015. Dropout: Srivastava et al., 2014.
+
+    Raises:
+        InvalidModel: the features are not one image, or a tensor of its rank.
+    """
+    if len(transform.input_shape) != 3:
+        names = ", ".join(column.name for column in transform.schema.features)
+        raise InvalidModel(
+            f"a cnn takes one feature of shape [height, width, channels]; the features {names} have shape "
+            f"{list(transform.input_shape)}: an mlp takes them"
+        )
+    inputs = keras.Input(transform.input_shape, name="features")
+    x = inputs
+    workers = tf.distribute.get_strategy().num_replicas_in_sync
+    for place, filters in enumerate(recipe.filters):
+        x = keras.layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=f"convolution_{place}",
+        )(x)
+        x = keras.layers.BatchNormalization(
+            momentum=_NORM_MOMENTUM, synchronized=workers > 1, name=f"normalization_{place}"
+        )(x)
+        x = keras.layers.ReLU(name=f"relu_{place}")(x)
+        x = keras.layers.MaxPooling2D(2, padding="same", name=f"pooling_{place}")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(recipe.dense_units, "relu", kernel_initializer="he_normal", name="dense")(x)
+    x = keras.layers.Dropout(recipe.dropout, name="dropout")(x)
+    return keras.Model(inputs, _head(x, transform, label_scale), name="cnn")
+
+
+def _head(x: Any, transform: FittedTransform, label_scale: LabelScale | None) -> Any:
+    if label_scale is None:
+        return keras.layers.Dense(len(transform.classes), name="logits")(x)
+    x = keras.layers.Dense(1, name="standardized")(x)
+    # The weights learn a quantity of mean 0 and deviation 1, whatever the unit of the label.
+    return keras.layers.Rescaling(label_scale.deviation, label_scale.mean, name="prediction")(x)
+
+
+def build_from_config(recipe: KerasConfig, transform: FittedTransform) -> keras.Model:
+    """The model that a Keras config describes, checked before and after it is built.
+
+    Raises:
+        UnsafeModel, TooLarge: as `check_config`.
+        InvalidModel: it cannot be built, or does not fit the dataset.
+    """
+    config = check_config(recipe.json)
+    try:
+        model = keras.models.model_from_json(json.dumps(config))
+        if not model.built:
+            model.build((None, *transform.input_shape))
+    except _BUILD_ERRORS as error:
+        raise InvalidModel(f"Keras cannot build the model: {_first_line(error)}") from error
+    _check_fit(model, transform)
+    return model
+
+
+def _check_fit(model: keras.Model, transform: FittedTransform) -> None:
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InvalidModel(
+            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; it must have one of each"
+        )
+    taken, given = model.inputs[0].shape[1:], transform.input_shape
+    fits = len(taken) == len(given) and all(
+        size in (None, wanted) for size, wanted in zip(taken, given, strict=True)
+    )
+    if not fits:
+        raise InvalidModel(f"the model takes inputs of shape {list(taken)}; the features have {list(given)}")
+    units = len(transform.classes) or 1
+    if tuple(model.outputs[0].shape[1:]) != (units,):
+        meaning = f"one for each of the {units} classes" if transform.classes else "one for the label's value"
+        raise InvalidModel(
+            f"the model gives outputs of shape {list(model.outputs[0].shape[1:])}; they must have [{units}], {meaning}"
+        )
+    if not model.trainable_variables:
+        raise InvalidModel("the model has no weights to train")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:500] if lines else type(error).__name__

@@ -1,0 +1,93 @@
+"""What a model's output means: how far off it is, and what is told to whoever asks.
+
+A classification learns by the cross-entropy -log p(class), p the softmax of the logits; a regression by the
+squared error in units of the label's variance, so that 1 is as bad as always telling the mean and the step size
+means the same whatever the label's unit.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lepton_common.errors import InvalidModel
+from lepton_learn.families import LabelScale
+from lepton_learn.moments import Affine
+from lepton_learn.transform import FittedTransform
+
+# Softmax and linear are told apart by name; with any other the outputs are neither probabilities nor logits.
+_FINAL_ACTIVATIONS = ("linear", "softmax")
+
+
+class Task(ABC):
+    """How outputs are judged and read."""
+
+    @abstractmethod
+    def losses(self, labels: Any, outputs: Any) -> Any:
+        """The loss of each record [n], given labels [n] and the model's outputs [n, units]."""
+
+    @abstractmethod
+    def answers(self, outputs: Any) -> Any:
+        """What is told: probabilities [n, classes], or predictions [n, 1] in the label's own unit."""
+
+
+class Classification(Task):
+    """One of several classes."""
+
+    def __init__(self, *, from_logits: bool) -> None:
+        """Say whether the model's last layer leaves the softmax to us."""
+        self._from_logits = from_logits
+
+    def losses(self, labels: Any, outputs: Any) -> Any:
+        return keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=self._from_logits)
+
+    def answers(self, outputs: Any) -> Any:
+        return tf.nn.softmax(outputs) if self._from_logits else outputs
+
+
+class Regression(Task):
+    """A quantity."""
+
+    def __init__(self, label: Affine, scale: LabelScale) -> None:
+        """Take the label's transform, and the scale of the training labels after it."""
+        self._label = label
+        self._scale = scale
+
+    def losses(self, labels: Any, outputs: Any) -> Any:
+        return tf.square((labels - tf.squeeze(outputs, axis=1)) / self._scale.deviation)
+
+    def answers(self, outputs: Any) -> Any:
+        if self._label.is_identity:
+            return outputs
+        return outputs / float(self._label.scale) + float(self._label.offset)
+
+
+def task_of(model: keras.Model, transform: FittedTransform, *, label_scale: LabelScale | None) -> Task:
+    """The task of a model, told from the label and the model's last layer.
+
+    Args:
+        model: any model that `build_model` gave.
+        transform: the dataset's.
+        label_scale: of the training labels, for a regression; without it the loss is in the label's own unit.
+
+    Raises:
+        InvalidModel: a classifier ends in another activation than softmax or none.
+    """
+    label = transform.fitted[transform.schema.label]
+    if isinstance(label, Affine):
+        return Regression(label, label_scale or LabelScale(0.0, 1.0))
+    return Classification(from_logits=not _ends_in_softmax(model))
+
+
+def _ends_in_softmax(model: keras.Model) -> bool:
+    last = model.layers[-1]
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    if isinstance(last, keras.layers.Softmax):
+        return True
+    activation = getattr(last, "activation", None)
+    name = "linear" if activation is None else getattr(activation, "__name__", str(activation))
+    if name not in _FINAL_ACTIVATIONS:
+        raise InvalidModel(f"the last layer, {last.name!r}, applies {name}: a classifier ends in softmax or linear")
+    return name == "softmax"

@@ -1,0 +1,204 @@
+"""What readers give: batches of records as they stand in the file, before any schema is applied."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lepton_common.errors import MalformedFile, SchemaViolation, TooLarge
+
+MAX_RECORD_BYTES = 64 * 1024 * 1024
+"""The largest record that is read. It bounds what a lying header can make a reader allocate."""
+
+MAX_COLUMNS = 4096
+"""As many columns as a schema may have."""
+
+_BATCH_BYTES = 8 * 1024 * 1024
+_BATCH_RECORDS = 16_384
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numeric values."""
+
+    values: NDArray[Any]
+    """Any numeric or bool dtype, [n, ...]."""
+    missing: NDArray[np.bool_] | None = None
+    """bool [n]: where there is no value; None where all are there."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, kept: NDArray[np.bool_]) -> "Numbers":
+        """Those where `kept` [n] is true."""
+        return Numbers(self.values[kept], None if self.missing is None else self.missing[kept])
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, of categories or of numbers still to be parsed."""
+
+    values: "pa.Array[Any]"
+    """Of Arrow's type string, [n]; null where there is no value."""
+    untyped: bool = False
+    """Whether the source knows only texts (CSV), so that one may stand for a number."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, kept: NDArray[np.bool_]) -> "Texts":
+        """Those where `kept` [n] is true."""
+        return Texts(self.values.filter(pa.array(kept)), self.untyped)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Image files, still encoded."""
+
+    files: Sequence[bytes | None]
+    """[n]: PNG, JPEG or BMP; None where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def take(self, kept: NDArray[np.bool_]) -> "Pictures":
+        """Those where `kept` [n] is true."""
+        return Pictures([self.files[row] for row in np.flatnonzero(kept).tolist()])
+
+
+Values: TypeAlias = Numbers | Texts | Pictures
+"""One column of a batch."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A record that cannot be used, and why."""
+
+    place: int
+    """Its number in the file, from 0."""
+    message: str
+    """What is wrong and what was expected."""
+    column: str = ""
+    """The column at fault; empty where the whole record is."""
+
+
+@dataclass(frozen=True)
+class RecordBatch:
+    """Some records, in the order of the file."""
+
+    columns: Mapping[str, Values]
+    """By column name, all of one length n."""
+    places: NDArray[np.int64]
+    """int64 [n]: the number of each record in its file, from 0."""
+    faults: tuple[Fault, ...] = ()
+    """Records met on the way of which nothing could be read; they are in no column."""
+
+    def without(self, faulty: Mapping[int, Fault]) -> "RecordBatch":
+        """The batch less some records.
+
+        Args:
+            faulty: by row in this batch.
+        """
+        if not faulty:
+            return self
+        kept = np.ones(len(self.places), np.bool_)
+        kept[list(faulty)] = False
+        return RecordBatch(
+            {name: values.take(kept) for name, values in self.columns.items()},
+            self.places[kept],
+            (*self.faults, *(faulty[row] for row in sorted(faulty))),
+        )
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """An opened file."""
+
+    batches: Iterator[RecordBatch]
+    """Its records, to be read once."""
+    total: int | None = None
+    """How many records it holds, where that is known beforehand."""
+
+
+def batch_records(record_bytes: int) -> int:
+    """How many records of this size make a batch that is worth the overhead and small beside a shard."""
+    return max(1, min(_BATCH_RECORDS, _BATCH_BYTES // max(1, record_bytes)))
+
+
+def column_name(header: str) -> str:
+    """The column name that a header stands for: what a name may not hold becomes `_`.
+
+    Column names become the names of model inputs, so `sepal length (cm)` is the column `sepal_length_cm`.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", header.strip()).strip("_")
+    return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
+
+
+def column_names(file: str, headers: Sequence[str]) -> list[str]:
+    """The column names of a whole header.
+
+    Raises:
+        MalformedFile: two columns have one name, or one has none.
+        TooLarge: there are more columns than a schema may have.
+    """
+    if len(headers) > MAX_COLUMNS:
+        raise TooLarge(
+            f"{file}: {len(headers)} columns; at most {MAX_COLUMNS} are read",
+            metadata={"file": file, "limit": str(MAX_COLUMNS), "columns": str(len(headers))},
+        )
+    names: list[str] = []
+    for place, header in enumerate(headers):
+        name = column_name(header)
+        if not header.strip() or name in names:
+            problem = f"is named {header!r} like one before it" if header.strip() else "has no name"
+            raise malformed(
+                file, f"column {place}", problem, expected="one name for each column, no two alike"
+            )
+        names.append(name)
+    return names
+
+
+def check_columns(file: str, present: Sequence[str], wanted: Sequence[str] | None) -> None:
+    """Refuse a file that lacks a column of the schema.
+
+    Raises:
+        SchemaViolation: a wanted column is not there.
+    """
+    missing = [name for name in wanted or () if name not in present]
+    if missing:
+        raise SchemaViolation(
+            f"{file}: there is no column {missing[0]!r}; its columns are {', '.join(present)}",
+            metadata={"file": file, "column": missing[0]},
+        )
+
+
+def check_record_size(file: str, size: int) -> None:
+    """Refuse records that no batch could hold.
+
+    Raises:
+        TooLarge: one record is over `MAX_RECORD_BYTES`.
+    """
+    if size > MAX_RECORD_BYTES:
+        raise TooLarge(
+            f"{file}: one record has {size} bytes; at most {MAX_RECORD_BYTES} are read",
+            metadata={"file": file, "limit_bytes": str(MAX_RECORD_BYTES), "size_bytes": str(size)},
+        )
+
+
+def malformed(file: str, place: str, problem: str, *, expected: str) -> MalformedFile:
+    """The error for a file that is not what its format asks for.
+
+    Args:
+        file: its name.
+        place: where, as in `byte 16` or `record 7`.
+        problem: what is there.
+        expected: what should be.
+    """
+    return MalformedFile(
+        f"{file}: {place}: {problem}; expected {expected}",
+        metadata={"file": file, "place": place, "expected": expected},
+    )

@@ -1,0 +1,127 @@
+"""What the server says of itself and its models: metadata, configuration, index and statistics."""
+
+from collections.abc import Iterable
+
+from inference import grpc_service_pb2 as pb
+from inference import model_config_pb2 as config_pb
+from lepton_inference import __version__
+from lepton_inference.batcher import BatchLimits
+from lepton_inference.catalogue import MODEL_FILE
+from lepton_inference.deployment import Deployment, State, Status
+from lepton_inference.model import CUDA_PROVIDER
+from lepton_inference.signature import TensorSpec
+from lepton_inference.statistics import Duration, Statistics
+
+EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
+PLATFORM = "onnxruntime_onnx"
+BACKEND = "onnxruntime"
+
+_INDEX_STATES = {State.LOADING: "LOADING", State.READY: "READY", State.FAILED: "UNAVAILABLE"}
+
+
+def server_metadata() -> pb.ServerMetadataResponse:
+    """Name, version and extensions of this server."""
+    return pb.ServerMetadataResponse(name="lepton-inference", version=__version__, extensions=EXTENSIONS)
+
+
+def model_metadata(name: str, deployment: Deployment, *, versions: Iterable[str]) -> pb.ModelMetadataResponse:
+    """What the model takes and gives; `versions` are the numbers of those that answer."""
+    signature = deployment.model.signature
+    return pb.ModelMetadataResponse(
+        name=name,
+        versions=versions,
+        platform=PLATFORM,
+        inputs=map(_tensor_metadata, signature.inputs),
+        outputs=map(_tensor_metadata, signature.outputs),
+    )
+
+
+def model_config(name: str, deployment: Deployment, *, versions: Iterable[str]) -> config_pb.ModelConfig:
+    """How the model is served, in the words of the configuration extension."""
+    model, limits = deployment.model, deployment.limits
+    skip = int(model.batched)
+    on_gpu = model.provider == CUDA_PROVIDER
+    kind = config_pb.ModelInstanceGroup.KIND_GPU if on_gpu else config_pb.ModelInstanceGroup.KIND_CPU
+    return config_pb.ModelConfig(
+        name=name,
+        platform=PLATFORM,
+        backend=BACKEND,
+        version_policy=config_pb.ModelVersionPolicy(
+            specific=config_pb.ModelVersionPolicy.Specific(versions=map(int, versions))
+        ),
+        max_batch_size=limits.max_batch_size,
+        input=[
+            config_pb.ModelInput(name=spec.name, data_type=_data_type(spec), dims=spec.shape[skip:])
+            for spec in model.signature.inputs
+        ],
+        output=[
+            config_pb.ModelOutput(name=spec.name, data_type=_data_type(spec), dims=spec.shape[skip:])
+            for spec in model.signature.outputs
+        ],
+        dynamic_batching=_dynamic_batching(limits) if model.batched else None,
+        instance_group=[config_pb.ModelInstanceGroup(name=f"{name}_0", kind=kind, count=1)],
+        default_model_filename=MODEL_FILE,
+    )
+
+
+def index_entry(name: str, status: Status) -> pb.RepositoryIndexResponse.ModelIndex:
+    """A version, as the repository index lists it."""
+    return pb.RepositoryIndexResponse.ModelIndex(
+        name=name,
+        version=status.version.rpartition("/")[2],
+        state=_INDEX_STATES[status.state],
+        reason=status.reason,
+    )
+
+
+def model_statistics(name: str, deployment: Deployment) -> pb.ModelStatistics:
+    """Counts and times of one version."""
+    statistics: Statistics = deployment.statistics
+    return pb.ModelStatistics(
+        name=name,
+        version=deployment.version.number,
+        last_inference=statistics.last_request_ms,
+        inference_count=statistics.records,
+        execution_count=statistics.run_count,
+        inference_stats=pb.InferStatistics(
+            success=_duration(statistics.success),
+            fail=_duration(statistics.fail),
+            queue=_duration(statistics.queue),
+            compute_input=_duration(statistics.requests.input),
+            compute_infer=_duration(statistics.requests.infer),
+            compute_output=_duration(statistics.requests.output),
+        ),
+        batch_stats=[
+            pb.InferBatchStatistics(
+                batch_size=records,
+                compute_input=_duration(stages.input),
+                compute_infer=_duration(stages.infer),
+                compute_output=_duration(stages.output),
+            )
+            for records, stages in sorted(statistics.runs.items())
+        ],
+    )
+
+
+def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
+    return pb.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=spec.shape)
+
+
+def _data_type(spec: TensorSpec) -> "config_pb.DataType.ValueType":
+    name = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    return config_pb.DataType.Value(f"TYPE_{name}")
+
+
+def _dynamic_batching(limits: BatchLimits) -> config_pb.ModelDynamicBatching:
+    return config_pb.ModelDynamicBatching(
+        max_queue_delay_microseconds=round(limits.max_delay_seconds * 1e6),
+        default_queue_policy=config_pb.ModelQueuePolicy(
+            timeout_action=config_pb.ModelQueuePolicy.REJECT,
+            allow_timeout_override=True,
+            max_queue_size=limits.max_queue_requests,
+        ),
+    )
+
+
+def _duration(duration: Duration) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=duration.count, ns=duration.ns)

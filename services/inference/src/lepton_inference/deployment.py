@@ -1,0 +1,118 @@
+"""A model version under an endpoint, from its first fetch to its last answer."""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lepton_common.errors import DependencyUnavailable, WrongState
+from lepton_inference.batch import Answer
+from lepton_inference.batcher import Batcher, BatchLimits
+from lepton_inference.catalogue import Version
+from lepton_inference.model import Model
+from lepton_inference.signature import Tensor, check_inputs
+from lepton_inference.statistics import Statistics
+
+RETRY_SECONDS = 1.0
+
+
+class State(enum.Enum):
+    """Whether a version can answer."""
+
+    LOADING = enum.auto()
+    READY = enum.auto()
+    FAILED = enum.auto()
+
+
+@dataclass(frozen=True)
+class Status:
+    """What this server says of one version.
+
+    `reason` is why it is not ready; `provider` is the execution provider that really runs it.
+    """
+
+    version: str
+    state: State
+    reason: str = ""
+    provider: str = ""
+
+
+class Deployment:
+    """A version, its state, and while it is ready its model and the queue in front of it."""
+
+    def __init__(self, version: Version) -> None:
+        self.version = version
+        self.statistics = Statistics()
+        self.state = State.LOADING
+        self.reason = ""
+        self._model: Model | None = None
+        self._batcher: Batcher | None = None
+        self._limits = BatchLimits()
+
+    @property
+    def status(self) -> Status:
+        """What is reported of it."""
+        provider = self._model.provider if self._model else ""
+        return Status(self.version.name, self.state, self.reason, provider)
+
+    @property
+    def queue_length(self) -> int:
+        """Requests that wait."""
+        return self._batcher.queue_length if self._batcher else 0
+
+    @property
+    def limits(self) -> BatchLimits:
+        """How its requests are batched, once it is ready."""
+        return self._limits
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the first try to load it is under way; one that is tried again has said why."""
+        return self.state is State.LOADING and not self.reason
+
+    @property
+    def model(self) -> Model:
+        """The model that answers.
+
+        Raises:
+            DependencyUnavailable: it is still being loaded.
+            WrongState: it could not be loaded.
+        """
+        if self._model is None:
+            why = f": {self.reason}" if self.reason else ""
+            if self.state is State.LOADING:
+                raise DependencyUnavailable(
+                    f"{self.version.name} is still being loaded{why}", retry_after_seconds=RETRY_SECONDS
+                )
+            raise WrongState(f"{self.version.name} could not be loaded{why}")
+        return self._model
+
+    async def start(self, model: Model, limits: BatchLimits) -> None:
+        """Answers with this model from now on; what waits in an earlier queue is answered first."""
+        self._limits = limits if model.batched else replace(limits, max_batch_size=0)
+        earlier, self._batcher = self._batcher, Batcher(model.run, self._limits, statistics=self.statistics)
+        self._model, self.state, self.reason = model, State.READY, ""
+        if earlier:
+            await earlier.drain()
+
+    def fail(self, reason: str) -> None:
+        """It cannot be loaded."""
+        self.state, self.reason = State.FAILED, reason
+
+    async def infer(self, tensors: Sequence[Tensor], *, deadline: float | None = None) -> Answer:
+        """All outputs for the tensors of one request; `deadline` is a time of `time.monotonic`.
+
+        Raises:
+            TensorMismatch: they are not the model's inputs.
+            LeptonError: what `model` and `Batcher.infer` raise.
+        """
+        model = self.model
+        records = check_inputs(model.signature, tensors, batched=model.batched)
+        assert self._batcher is not None
+        inputs = {tensor.name: tensor.array for tensor in tensors}
+        return await self._batcher.infer(inputs, records, deadline=deadline)
+
+    async def retire(self) -> None:
+        """Answers what waits, then lets go of the model."""
+        if self._batcher:
+            await self._batcher.drain()
+        self._model = self._batcher = None

@@ -1,0 +1,194 @@
+"""One endpoint on this server: the versions it should answer with, and those it does.
+
+New versions are loaded beside those that answer, and take over together when all of them
+are there. A version that cannot be loaded changes nothing for those that can, and one that
+is no longer named goes when it has answered what it had taken.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from lepton_common.errors import DependencyUnavailable, LeptonError, NotFound, WrongState
+from lepton_inference.batcher import BatchLimits
+from lepton_inference.catalogue import Endpoint, Version
+from lepton_inference.deployment import Deployment, State, Status
+from lepton_inference.model import Model
+from lepton_inference.routing import Route, choose
+
+logger = logging.getLogger(__name__)
+
+Load: TypeAlias = Callable[[Version, int], Awaitable[Model]]
+
+_UNLOADED = "unloaded on this server by request"
+_FIRST_RETRY_SECONDS = 1.0
+_LAST_RETRY_SECONDS = 30.0
+
+
+class ServedEndpoint:
+    """An endpoint, its deployments by version name, and the routes in force.
+
+    `load` makes a model of a version for a batch size; `limits` are those of queues, batches
+    come from the endpoint. `on_change` is called whenever the state of a version changes.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, load: Load, limits: BatchLimits, on_change: Callable[[], None]
+    ) -> None:
+        self.endpoint = endpoint
+        self.deployments: dict[str, Deployment] = {}
+        self._versions: Mapping[str, Version] = {}
+        self._routes: tuple[Route, ...] = ()
+        self._unloaded = False
+        self._load = load
+        self._limits = limits
+        self._on_change = on_change
+        self._changed = asyncio.Event()
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def update(self, endpoint: Endpoint, versions: Mapping[str, Version]) -> None:
+        """Works towards this endpoint from now on; `versions` holds those that it names."""
+        earlier, self.endpoint, self._versions = self.endpoint, endpoint, versions
+        self._plan()
+        if self._batching(earlier) != self._batching(endpoint):
+            for deployment in self.deployments.values():
+                if deployment.state is State.READY:
+                    self._end(deployment.start(deployment.model, self._batching(endpoint)))
+        self._settle()
+
+    def find(self, version: str = "", *, key: str | None = None) -> Deployment:
+        """The version that answers: the one of this number, or one by weight, the same for a key.
+
+        What is found may still be loading, or have failed: its `model` says so.
+
+        Raises:
+            NotFound: the version is not served.
+            WrongState: there is none to choose.
+        """
+        if version:
+            for deployment in self.deployments.values():
+                if deployment.version.number == version:
+                    return deployment
+            numbers = sorted(deployment.version.number for deployment in self.deployments.values())
+            raise NotFound(
+                f"version {version} of {self.endpoint.name!r} is not served; "
+                f"served are {', '.join(numbers) or 'none'}"
+            )
+        if self._unloaded:
+            raise WrongState(f"{self.endpoint.name!r} was {_UNLOADED}")
+        # Without a version that answers, one that should have answered tells why it does not.
+        routes = self._routes or tuple(route for route in self.endpoint.routes if route.weight)
+        if not routes:
+            raise WrongState(f"no version of {self.endpoint.name!r} has a share of the traffic: name one")
+        return self.deployments[choose(routes, key)]
+
+    def report(self) -> list[Status]:
+        """What this server says of the versions."""
+        if self._unloaded:
+            return [Status(route.target, State.FAILED, _UNLOADED) for route in self.endpoint.routes]
+        return [deployment.status for deployment in self.deployments.values()]
+
+    async def load(self) -> None:
+        """Loads anew what was unloaded or had failed.
+
+        Raises:
+            LeptonError: what `Deployment.model` raises where that does not succeed.
+        """
+        self._unloaded = False
+        for target, deployment in [*self.deployments.items()]:
+            if deployment.state is State.FAILED:
+                self._retire(target)
+        self._plan()
+        while any(deployment.is_pending for deployment in self.deployments.values()):
+            self._changed.clear()
+            await self._changed.wait()
+        for deployment in self.deployments.values():
+            _ = deployment.model
+
+    async def unload(self) -> None:
+        """Takes the endpoint out of service until `load`; what it had taken is answered."""
+        self._unloaded = True
+        await self.retire()
+
+    async def retire(self) -> None:
+        """Ends all versions; what they had taken is answered."""
+        for target in [*self.deployments]:
+            self._retire(target)
+        self._routes = ()
+        self._note_change()
+        await asyncio.gather(*self._ending)
+
+    def _plan(self) -> None:
+        """Starts to load the versions that are named and not here."""
+        for route in () if self._unloaded else self.endpoint.routes:
+            version = self._versions.get(route.target, Version(route.target))
+            known = self.deployments.get(route.target)
+            if known and known.version.digest != version.digest:
+                self._retire(route.target)
+                known = None
+            if not known:
+                deployment = self.deployments[route.target] = Deployment(version)
+                self._loading[route.target] = asyncio.create_task(self._bring_up(deployment))
+
+    async def _bring_up(self, deployment: Deployment) -> None:
+        retry_seconds = _FIRST_RETRY_SECONDS
+        while deployment.state is State.LOADING:
+            try:
+                model = await self._load(deployment.version, self.endpoint.max_batch_size)
+                await deployment.start(model, self._batching(self.endpoint))
+            except DependencyUnavailable as error:
+                deployment.reason = str(error)
+                self._note_change()
+                await asyncio.sleep(retry_seconds)
+                retry_seconds = min(2 * retry_seconds, _LAST_RETRY_SECONDS)
+            except LeptonError as error:
+                deployment.fail(str(error))
+            except Exception:
+                # The edge of a background task: nobody else would hear of it.
+                logger.exception("loading failed", extra={"model_version": deployment.version.name})
+                deployment.fail("a fault of the server; its log says more")
+        self._loading.pop(deployment.version.name)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Lets those versions answer that should and can, and ends those that do neither."""
+        wanted = () if self._unloaded else self.endpoint.routes
+        shares = [route for route in wanted if route.weight]
+        ready = tuple(route for route in shares if self._state(route) is State.READY)
+        pending = any(self._state(route) is State.LOADING for route in shares)
+        answers = any(self._state(route) is State.READY for route in self._routes)
+        if not shares or not answers or (ready and not pending):
+            self._routes = ready
+        needed = {route.target for route in (*wanted, *self._routes)}
+        for target in self.deployments.keys() - needed:
+            self._retire(target)
+        self._note_change()
+
+    def _state(self, route: Route) -> State | None:
+        deployment = self.deployments.get(route.target)
+        return deployment.state if deployment else None
+
+    def _retire(self, target: str) -> None:
+        if loading := self._loading.pop(target, None):
+            loading.cancel()
+        self._routes = tuple(route for route in self._routes if route.target != target)
+        self._end(self.deployments.pop(target).retire())
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._on_change()
+
+    def _end(self, ending: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(ending)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def _batching(self, endpoint: Endpoint) -> BatchLimits:
+        return replace(
+            self._limits,
+            max_batch_size=endpoint.max_batch_size,
+            max_delay_seconds=endpoint.max_delay_seconds,
+        )

@@ -1,0 +1,38 @@
+"""Settings of the inference service, from the environment (`LEPTON_...`)."""
+
+import os
+import socket
+from pathlib import Path
+
+from pydantic import Field
+
+from lepton_common.settings import ClientSettings, ObjectStoreSettings, ServerSettings
+from lepton_inference.model import Device
+
+
+class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
+    """What the service needs to know."""
+
+    registry_address: str
+    """`host:port` of the registry."""
+
+    run_directory: Path
+    """Folder of this server alone: model files, and what the registry said last."""
+
+    replica: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", min_length=1)
+    """Id of this server, unique among those that live."""
+
+    device: Device = "cpu"
+    """Where models run."""
+
+    require_gpu: bool = False
+    """Whether a model that would run on the CPU is refused."""
+
+    threads: int = Field(default=0, ge=0)
+    """Cores that one run of a model may use. 0: all."""
+
+    max_queue_requests: int = Field(default=1024, gt=0)
+    """Requests that may wait for one version."""
+
+    max_queue_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
+    """Bytes of tensors that may wait for one version."""

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from lepton_common.settings import ClientSettings, DatabaseSettings, ObjectStoreSettings, ServerSettings
+
+
+class ServiceSettings(ServerSettings, ClientSettings, DatabaseSettings, ObjectStoreSettings):
+    pass
+
+
+def test_a_service_composes_its_settings_and_reads_them_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LEPTON_LISTEN", "127.0.0.1:7001")
+    monkeypatch.setenv("LEPTON_DATABASE_URL", "sqlite:////data/records.db")
+    monkeypatch.setenv("LEPTON_OBJECT_STORE_URL", "file:///data/objects")
+    monkeypatch.setenv("LEPTON_TOKEN", "secret")
+
+    settings = ServiceSettings()
+
+    assert settings.listen == "127.0.0.1:7001"
+    assert settings.database_url == "sqlite:////data/records.db"
+    assert settings.object_store_url == "file:///data/objects"
+    assert settings.token == SecretStr("secret")
+    assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.8.9.10:7001", "localhost:7001", "[::1]:7001"])
+def test_on_loopback_nothing_else_is_needed(listen: str) -> None:
+    assert ServerSettings(listen=listen, metrics_listen=listen).listen == listen
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:7001", "[::]:7001", "10.0.0.7:7001", "lepton.example:7001"])
+@pytest.mark.parametrize("name", ["listen", "metrics_listen"])
+def test_beyond_loopback_callers_must_be_known(name: str, listen: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name} is .*give a token_file"):
+        ServerSettings.model_validate({name: listen})
+
+
+@pytest.mark.parametrize("way_out", [{"token_file": Path("tokens.json")}, {"allow_insecure": True}])
+def test_credentials_or_an_explicit_wish_open_the_server_to_others(way_out: dict[str, object]) -> None:
+    settings = ServerSettings.model_validate({"listen": "0.0.0.0:7001", **way_out})
+
+    assert settings.listen == "0.0.0.0:7001"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"tls_certificate": "c.pem"},
+        {"tls_key": "k.pem"},
+        {"tls_client_ca": "ca.pem"},
+    ],
+    ids=lambda files: "only " + ", ".join(files),
+)
+def test_half_of_the_tls_files_is_an_error(files: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="tls_"):
+        ServerSettings.model_validate(files)
