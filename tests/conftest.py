@@ -6,14 +6,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """URL of an S3-compatible server on loopback."""
+    # Imported here and below, not for every test that has no use for it.
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -23,7 +24,9 @@ def s3_endpoint() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def new_postgresql_database() -> Iterator[Callable[[], str]]:
-    """A function that makes an empty database on a PostgreSQL server and returns its URL."""
+    """A function that returns the URL of an empty database (a schema) on a PostgreSQL server."""
+    import psycopg
+
     with warnings.catch_warnings():
         # Says at import that XDG_RUNTIME_DIR is unset, as it is in a container.
         warnings.simplefilter("ignore")
@@ -42,10 +45,10 @@ def new_postgresql_database() -> Iterator[Callable[[], str]]:
             connection.execute("SELECT pg_reload_conf()")
 
         def create() -> str:
-            name = f"lepton_{next(numbers)}"
+            schema = f"lepton_{next(numbers)}"
             with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {name}")
-            return server.get_uri(database=name)
+                connection.execute(f"CREATE SCHEMA {schema}")
+            return f"{url}&options=-csearch_path%3D{schema}"
 
         yield create
         server.cleanup()

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+
 from lepton_sdk.client import Client
 from lepton_sdk.local import LocalCloud, running
-from sklearn.datasets import load_digits
 
 
 @pytest.fixture

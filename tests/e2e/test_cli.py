@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.cli import command
 from lepton_sdk.local import LocalCloud

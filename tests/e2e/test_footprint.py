@@ -4,6 +4,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from lepton_sdk.local import MODULES, LocalCloud
 
 MOST_BYTES = 200 << 20

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.local import running
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from lepton.job.v1 import job_pb2
 from lepton_common.errors import LeptonError
 from lepton_sdk import pipeline

@@ -1,4 +1,4 @@
-"""What the tests of jobs need: programs that child processes can import."""
+"""What the tests of jobs need: programs to start as processes."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,8 @@ import pytest
 
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let child processes import `job_programs`."""
-    paths = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    """Let this process and its children import `job_programs`."""
+    folder = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(folder)
+    paths = [folder, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))

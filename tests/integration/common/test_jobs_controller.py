@@ -1,8 +1,11 @@
 """Jobs from their creation to their end: a real service process, real workers, real stores."""
 
 import asyncio
+import importlib
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +21,7 @@ from lepton.training.v1.training_pb2 import TrainingJob, TrainingSpec
 from lepton_common.errors import InvalidModel, NotFound, WorkerLost, WrongState
 from lepton_common.jobs import api, files
 from lepton_common.jobs import job as life
+from lepton_common.jobs.process_file import ProcessFile
 from lepton_common.jobs.processes import ProcessLauncher, stop_all
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection, ResourceStore
@@ -33,33 +37,39 @@ CANCELLING, CANCELLED = job_pb2.JOB_STATE_CANCELLING, job_pb2.JOB_STATE_CANCELLE
 class Bench:
     """A service of jobs and what a test asks of it."""
 
-    def __init__(self, folder: Path, jobs: Collection[TrainingJob]) -> None:
+    def __init__(self, folder: Path, store: ResourceStore) -> None:
         self.folder = folder
-        self.jobs = jobs
+        self.store = store
+        self.jobs: Collection[TrainingJob] = store.collection(TrainingJob, index=life.index)
         self.objects = ObjectStore(f"file://{folder}/objects")
         self.launcher = ProcessLauncher(folder / "run")
 
     @asynccontextmanager
-    async def service(self, **settings: Any) -> AsyncIterator[subprocess.Popen[bytes]]:
-        """Run the service until the block ends, then kill it."""
+    async def service(self, **settings: Any) -> AsyncIterator[None]:
+        """Run a controller in this process until the block ends; nothing of it is left then."""
+        program = importlib.import_module("job_programs.service")
+        running = asyncio.create_task(program.controller_of(self.folder, self.store, **settings).run())
+        try:
+            yield
+            assert not running.done()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    @asynccontextmanager
+    async def service_process(self, **settings: Any) -> AsyncIterator[None]:
+        """Run a controller in a process of its own until the block ends, then kill it with SIGKILL."""
         command = [sys.executable, "-m", "job_programs.service", str(self.folder), json.dumps(settings)]
-        with (
-            (self.folder / "service.log").open("ab") as log,
-            subprocess.Popen(command, stderr=log, start_new_session=True) as process,
-        ):
+        with subprocess.Popen(command) as process:
             try:
                 async with asyncio.timeout(20):
                     while not (self.folder / f"ready-{process.pid}").exists():
                         assert process.poll() is None
                         await asyncio.sleep(0.02)
-                yield process
-                assert process.poll() in (None, -9)
+                yield
+                assert process.poll() is None
             finally:
                 process.kill()
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "service.log").read_text().splitlines()]
 
     async def create(self, name: str, do: str, *, workers: int = 1, **labels: str) -> TrainingJob:
         job = TrainingJob(
@@ -115,7 +125,7 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     store = await ResourceStore.open(f"sqlite:///{tmp_path}/jobs.db")
-    bench = Bench(tmp_path, store.collection(TrainingJob, index=life.index))
+    bench = Bench(tmp_path, store)
     yield bench
     await store.close()
     await asyncio.to_thread(stop_all, tmp_path / "run", grace_seconds=0)
@@ -148,7 +158,9 @@ async def test_an_error_of_the_work_is_the_jobs_error(bench: Bench) -> None:
     assert error.message == ended.status.message == "a dense layer after a dense layer"
 
 
-async def test_a_lost_worker_is_followed_by_the_next_attempt(bench: Bench) -> None:
+async def test_a_lost_worker_is_followed_by_the_next_attempt(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     async with bench.service():
         job = await bench.create("digits", "die once")
         lost = await bench.until(job, lambda seen: seen.status.message != "")
@@ -156,8 +168,8 @@ async def test_a_lost_worker_is_followed_by_the_next_attempt(bench: Bench) -> No
         ended = await bench.ended(job)
     assert (ended.status.state, ended.status.attempt) == (SUCCEEDED, 2)
     assert ended.model_version == "models/digits/versions/2"
-    (warning,) = [line for line in bench.log if line["message"] == "a worker was lost"]
-    assert (warning["job"], warning["attempt"], warning["log"]) == (job.name, 1, "the last words")
+    (warning,) = [record for record in caplog.records if record.message == "a worker was lost"]
+    assert vars(warning)["log"] == "the last words"
 
 
 async def test_a_job_whose_workers_are_all_lost_fails(bench: Bench) -> None:
@@ -259,10 +271,10 @@ async def test_workers_that_work_together_are_lost_together(bench: Bench) -> Non
 
 
 async def test_a_worker_that_goes_on_while_the_service_is_away_is_found_again(bench: Bench) -> None:
-    async with bench.service():
+    async with bench.service_process():
         job = await bench.create("digits", "succeed", steps="100")
         await bench.at_work(job)
-    async with bench.service():
+    async with bench.service_process():
         ended = await bench.ended(job)
     assert (ended.status.state, ended.status.attempt) == (SUCCEEDED, 1)
     assert len(bench.runs(job)) == 1
@@ -335,3 +347,62 @@ async def test_the_worker_of_a_job_that_vanished_is_ended(bench: Bench) -> None:
         async with asyncio.timeout(10):
             while os.listdir(bench.folder / "run") or bench.objects.list("jobs"):
                 await asyncio.sleep(0.02)
+
+
+async def kill_workers(bench: Bench, chance: random.Random) -> int:
+    """Kill a worker now and then, until cancelled; return how many."""
+    killed = 0
+    try:
+        while True:
+            await asyncio.sleep(chance.uniform(0.2, 1.0))
+            workers = [ProcessFile(path) for path in (bench.folder / "run").glob("*/*/worker-0")]
+            alive = [worker for worker in workers if worker.alive()]
+            if alive and chance.choice(alive).signal(signal.SIGKILL):
+                killed += 1
+    except asyncio.CancelledError:
+        return killed
+
+
+async def restart_services(bench: Bench, chance: random.Random) -> None:
+    """Run the service and kill it, again and again."""
+    for _ in range(5):
+        async with bench.service_process(max_running=3, max_attempts=100):
+            await asyncio.sleep(chance.uniform(0.1, 1.5))
+
+
+async def cancel_later(bench: Bench, job: TrainingJob, *, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await bench.cancel(job)
+
+
+async def test_whatever_is_killed_every_job_ends_right_and_once(bench: Bench) -> None:
+    chance = random.Random(1)
+    jobs: list[TrainingJob] = []
+    wanted: dict[str, set[job_pb2.JobState.ValueType]] = {}
+    cancels = []
+    for number in range(12):
+        do = chance.choice(["succeed", "succeed", "succeed", "fail", "die once", "run"])
+        steps = "1000000" if do == "run" else str(chance.randrange(1, 60))
+        job = await bench.create(f"job-{number}", do, steps=steps)
+        jobs.append(job)
+        wanted[job.name] = {FAILED} if do == "fail" else {SUCCEEDED}
+        if do == "run" or chance.random() < 0.2:
+            cancels.append(cancel_later(bench, job, seconds=chance.uniform(0, 8)))
+            # By the time it is asked for, a job that does not run for ever may have ended.
+            wanted[job.name] = {CANCELLED} if do == "run" else wanted[job.name] | {CANCELLED}
+
+    reaper = asyncio.create_task(kill_workers(bench, chance))
+    await asyncio.gather(restart_services(bench, chance), *cancels)
+    reaper.cancel()
+    assert await reaper >= 2, "the test must have hurt"
+
+    async with bench.service(max_running=3, max_attempts=100):
+        ended = [await bench.ended(job) for job in jobs]
+    for job in ended:
+        assert job.status.state in wanted[job.name], job
+        output = bench.registered(job)
+        assert (output is not None) == (job.status.state == SUCCEEDED)
+        assert job.model_version == (output["version"] if output else "")
+        attempts = [attempt for attempt, _ in bench.runs(job)]
+        assert attempts == sorted(set(attempts)), "no attempt ran twice"
+    assert stop_all(bench.folder / "run") == 0

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import boto3
 import pytest
 
 from lepton_common.objects import ObjectStore
@@ -16,6 +15,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     """An empty object store: a folder, then a bucket of an S3-compatible server."""
     if request.param == "folder":
         return ObjectStore(f"file://{tmp_path}/objects")
+    import boto3
+
     endpoint = request.getfixturevalue("s3_endpoint")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tester")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")

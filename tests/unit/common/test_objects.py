@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lepton_common.errors import DependencyUnavailable, InvalidField, LeptonError, NotFound
-from lepton_common.objects import ObjectInfo, ObjectStore, check_key
+from lepton_common.keys import check_key
+from lepton_common.objects import ObjectInfo, ObjectStore
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 40_000], ids=["empty", "small", "10 MB"])

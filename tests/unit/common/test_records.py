@@ -1,6 +1,7 @@
 """What a resource store keeps, and whom it refuses; every test runs on SQLite and on PostgreSQL."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -295,6 +296,33 @@ async def test_transactions_over_crossed_collections_do_not_block_each_other(
         )
     await other.close()
     assert len((await versions.list()).items) == 40
+
+
+async def test_a_snapshot_sees_one_moment(
+    records: ResourceStore, models: Collection[Model], versions: Collection[ModelVersion]
+) -> None:
+    """A writer adds a model and a version together; no snapshot has one without the other."""
+
+    def add(transaction: Transaction) -> None:
+        version = transaction.rows(versions).create_numbered("models/a", "versions", ModelVersion())
+        transaction.rows(models).put(Model(name="models/a", description=version.name))
+
+    def count(transaction: Transaction) -> tuple[str, str]:
+        model = transaction.rows(models).find("models/a")
+        time.sleep(0.002)
+        newest = transaction.rows(versions).list(newest_first=True, page_size=1).items
+        return model.description if model else "", newest[0].name if newest else ""
+
+    async def write() -> None:
+        for _ in range(60):
+            await records.transaction(add, models, versions)
+
+    writer = asyncio.create_task(write())
+    while not writer.done():
+        named, newest = await records.snapshot(count)
+        assert named == newest
+    await writer
+    assert await records.snapshot(count) == ("models/a/versions/60",) * 2
 
 
 async def test_collections_of_one_type_are_kept_apart_by_kind(records: ResourceStore) -> None:

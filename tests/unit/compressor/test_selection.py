@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from lepton_common.errors import NoCandidate
 from lepton_compressor.selection import Candidate, select, selected
 

@@ -4,10 +4,12 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import lepton
+import protovalidate
 import pytest
-from google.protobuf.descriptor import EnumDescriptor, FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescriptor, MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
 
+import lepton
 from lepton.access.v1 import access_pb2
 from lepton.error.v1 import error_reason_pb2
 from lepton_common import errors
@@ -28,20 +30,31 @@ def methods() -> Iterator[MethodDescriptor]:
             yield from service.methods
 
 
+def messages() -> Iterator[Descriptor]:
+    for contract in contracts():
+        yield from contract.message_types_by_name.values()
+
+
 def enums() -> Iterator[EnumDescriptor]:
     for contract in contracts():
         yield from contract.enum_types_by_name.values()
-        for message in contract.message_types_by_name.values():
-            yield from message.enum_types
+    for message in messages():
+        yield from message.enum_types
 
 
-@pytest.mark.parametrize("method", methods(), ids=lambda method: method.full_name)
+@pytest.mark.parametrize("method", list(methods()), ids=lambda method: method.full_name)
 def test_a_method_says_what_its_callers_must_be_allowed_to_do(method: MethodDescriptor) -> None:
     permission = method.GetOptions().Extensions[access_pb2.permission]
     assert permission != access_pb2.PERMISSION_UNSPECIFIED
 
 
-@pytest.mark.parametrize("enum", enums(), ids=lambda enum: enum.full_name)
+@pytest.mark.parametrize("message", list(messages()), ids=lambda message: message.full_name)
+def test_the_rules_of_a_message_can_be_checked(message: Descriptor) -> None:
+    # Raises where a rule is not one, or does not fit the type of its field.
+    protovalidate.collect_violations(GetMessageClass(message)())
+
+
+@pytest.mark.parametrize("enum", list(enums()), ids=lambda enum: enum.full_name)
 def test_an_enum_starts_with_not_being_said(enum: EnumDescriptor) -> None:
     first = enum.values[0]
     assert first.number == 0

@@ -10,6 +10,10 @@ import pytest
 from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
+from lepton_common.manifests import put_blob
+from lepton_common.objects import ObjectStore
+from lepton_inference.catalogue import Version
+
 Dimensions: TypeAlias = Sequence[int | str]
 Write: TypeAlias = Callable[..., Path]
 
@@ -56,3 +60,20 @@ def write_scaler(write_graph: Write) -> Callable[[float], Path]:
         )
 
     return write
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    """An empty object store."""
+    return ObjectStore(f"file://{tmp_path}/objects")
+
+
+@pytest.fixture
+def publish(store: ObjectStore, write_scaler: Callable[[float], Path]) -> Callable[[int, float], Version]:
+    """A function that stores a model which multiplies by a factor, and gives its version of this number."""
+
+    def version(number: int, factor: float) -> Version:
+        blob = put_blob(store, "models", write_scaler(factor).read_bytes())
+        return Version(f"models/scaler/versions/{number}", digest=blob.sha256, files={"model.onnx": blob})
+
+    return version

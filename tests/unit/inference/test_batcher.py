@@ -213,15 +213,14 @@ async def test_a_deadline_out_of_reach_is_refused_at_once() -> None:
 
 async def test_a_cancelled_request_leaves_the_queue() -> None:
     model = Doubler()
-    async with batching(model) as (batcher, _):
-        async with busy(batcher, model):
-            gone = asyncio.create_task(ask(batcher, 1))
-            await asyncio.sleep(0.01)
-            assert batcher.queue_length == 1
-            gone.cancel()
-            with suppress(asyncio.CancelledError):
-                await gone
-            assert batcher.queue_length == 0
+    async with batching(model) as (batcher, _), busy(batcher, model):
+        gone = asyncio.create_task(ask(batcher, 1))
+        await asyncio.sleep(0.01)
+        assert batcher.queue_length == 1
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
+        assert batcher.queue_length == 0
     assert model.batches == [1]
 
 

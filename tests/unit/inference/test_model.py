@@ -98,7 +98,7 @@ def broken_reshape(write_graph: Write) -> Callable[[list[int | str]], Path]:
 
 def test_a_model_that_cannot_run_is_refused(broken_reshape: Callable[[list[int | str]], Path]) -> None:
     with pytest.raises(InvalidModel):
-        load_model(broken_reshape(["batch", 5]), options=CPU, registered=Signature())
+        load_model(broken_reshape([1, 5]), options=CPU, registered=Signature())
 
 
 def test_a_model_that_needs_another_size_is_loaded_and_refuses_inputs_in_words(
@@ -115,7 +115,7 @@ def test_a_model_that_needs_another_size_is_loaded_and_refuses_inputs_in_words(
 def test_a_file_that_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    with pytest.raises(InvalidModel, match=r"model\.onnx is no model"):
+    with pytest.raises(InvalidModel, match=r"cannot load model\.onnx"):
         load_model(path, options=CPU, registered=Signature())
 
 

@@ -47,7 +47,9 @@ def test_a_model_without_a_batch_gets_one_record() -> None:
             "input 'image' must be UINT8 of shape [-1, 4, 4], got FP32 of shape [2, 4, 4]",
             id="another datatype",
         ),
-        pytest.param([tensor("image", "UINT8", 2, 4, 5), AGE], "got UINT8 of shape [2, 4, 5]", id="another size"),
+        pytest.param(
+            [tensor("image", "UINT8", 2, 4, 5), AGE], "got UINT8 of shape [2, 4, 5]", id="another size"
+        ),
         pytest.param([tensor("image", "UINT8", 4, 4), AGE], "got UINT8 of shape [4, 4]", id="no batch"),
         pytest.param(
             [IMAGE, tensor("age", "FP32", 3, 1)],

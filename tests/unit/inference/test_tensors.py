@@ -85,7 +85,9 @@ def test_any_bytes_are_decoded_or_refused(data: bytes, shape: list[int], datatyp
         pytest.param("FP32", [0], b"", "must be positive", id="no records"),
         pytest.param("FP32", [1] * 33, b"\0" * 4, "33 dimensions", id="too many dimensions"),
         pytest.param("BOOL", [1], b"\2", "other than 0 and 1", id="a truth value that is none"),
-        pytest.param("BYTES", [1], struct.pack("<I", 10 << 20), "claims 10485760", id="a length beyond the end"),
+        pytest.param(
+            "BYTES", [1], struct.pack("<I", 10 << 20), "claims 10485760", id="a length beyond the end"
+        ),
         pytest.param("BYTES", [1], b"\1\0", "within the length", id="half a length"),
         pytest.param("BYTES", [1], b"\1\0\0\0\xff", "not UTF-8", id="no text"),
         pytest.param("BYTES", [2], b"\0\0\0\0", "has 1 elements; its shape has 2", id="too few texts"),
@@ -110,8 +112,6 @@ def test_raw_elements_that_do_not_fit_are_refused(
         pytest.param("INT16", [-32769, 0], "do not fit INT16", id="below the range"),
     ],
 )
-def test_typed_elements_that_do_not_fit_are_refused(
-    datatype: str, values: list[float], says: str
-) -> None:
+def test_typed_elements_that_do_not_fit_are_refused(datatype: str, values: list[float], says: str) -> None:
     with pytest.raises(TensorMismatch, match=says):
         decode_contents("x", datatype, [2], values=values)

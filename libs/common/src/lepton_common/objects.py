@@ -6,7 +6,6 @@ all. This module is the only one that knows obstore; its exceptions end here, as
 The calls block and are safe from many threads: services go through `asyncio.to_thread`.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +19,8 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
 from lepton_common.errors import DependencyUnavailable, FieldViolation, InvalidField, NotFound
+from lepton_common.keys import check_key
 
-MAX_KEY_BYTES = 1000
-"""S3 allows 1024 for the bucket's prefix and the key together."""
-
-_SEGMENT = re.compile(r"[A-Za-z0-9_.=@+-]{1,200}")
 _READ_CHUNK_BYTES = 1024 * 1024
 _WRITE_CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -40,27 +36,6 @@ class ObjectInfo:
 
     key: str
     size: int
-
-
-def check_key(key: str) -> str:
-    """Return `key` when every store can hold it under that very name.
-
-    A key is segments joined by `/`, each of letters, digits and `_ . = @ + -`, none of them `.`
-    or `..`. So no key leaves the root of the store, and none meets a temporary file.
-
-    Raises:
-        InvalidField: The key breaks a rule.
-    """
-    segments = key.split("/")
-    if len(key) <= MAX_KEY_BYTES and all(
-        _SEGMENT.fullmatch(segment) and segment not in (".", "..") for segment in segments
-    ):
-        return key
-    rule = "segments of letters, digits and _ . = @ + - joined by /, none of them '.' or '..'"
-    raise InvalidField(
-        f"{key[:MAX_KEY_BYTES]!r} is not an object key",
-        violations=[FieldViolation("key", f"must be {rule}, of at most {MAX_KEY_BYTES} bytes")],
-    )
 
 
 class ObjectStore:

@@ -1,10 +1,11 @@
 """The one way to reach a Lepton server: a channel that survives restarts, and carries who is calling."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -15,7 +16,9 @@ from lepton_common.settings import ClientSettings
 from lepton_common.status import from_rpc_error, named_errors
 from lepton_common.tls import channel_credentials
 
-__all__ = ["connect", "from_rpc_error", "named_errors"]
+__all__ = ["connect", "from_rpc_error", "named_errors", "streaming"]
+
+_Stream = TypeVar("_Stream", bound=grpc.aio.Call)
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -63,7 +66,8 @@ def connect(address: str, *, settings: ClientSettings | None = None) -> grpc.aio
     Connecting happens in the background and again whenever it is needed. Close the channel when done.
 
     Args:
-        address: `host:port`; each address the host resolves to gets its share of the calls.
+        address: `host:port`; each address the host resolves to gets its share of the calls. Or a list of
+            addresses as gRPC writes it, `ipv4:10.0.0.7:7001,10.0.0.8:7001`.
         settings: token and certificates. None: neither.
 
     Raises:
@@ -72,7 +76,7 @@ def connect(address: str, *, settings: ClientSettings | None = None) -> grpc.aio
     """
     settings = settings or ClientSettings.model_construct()
     token = _token_source(settings)
-    target = f"dns:///{address}"
+    target = address if address.startswith(("ipv4:", "ipv6:")) else f"dns:///{address}"
     interceptors = _carriers(token)
     if settings.tls_ca is not None:
         credentials = channel_credentials(
@@ -84,6 +88,23 @@ def connect(address: str, *, settings: ClientSettings | None = None) -> grpc.aio
             f"the token for {address} would be readable on the network: give tls_ca, or set allow_insecure"
         )
     return grpc.aio.insecure_channel(target, _OPTIONS, interceptors=interceptors)
+
+
+@asynccontextmanager
+async def streaming(call: _Stream) -> AsyncIterator[_Stream]:
+    """Ends a streaming call together with the block, however the block is left.
+
+    gRPC itself lets a stream run on, on both sides, when its reader breaks off.
+
+    Example:
+        async with streaming(stub.WatchTrainingJob(request)) as responses:
+            async for response in responses:
+                ...
+    """
+    try:
+        yield call
+    finally:
+        call.cancel()
 
 
 def _token_source(settings: ClientSettings) -> Callable[[], str] | None:

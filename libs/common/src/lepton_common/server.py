@@ -33,14 +33,13 @@ from lepton_common.interceptors.chain import CallChain
 from lepton_common.interceptors.lifetime import Lifetime
 from lepton_common.interceptors.observation import observe
 from lepton_common.interceptors.validation import check
-from lepton_common.loopback import is_loopback
 from lepton_common.methods import Service, open_methods
 from lepton_common.settings import ServerSettings
 from lepton_common.telemetry.logs import configure_logging
 from lepton_common.telemetry.metrics import MetricsEndpoint
-from lepton_common.tls import server_credentials
+from lepton_common.transport import bind, options
 
-__all__ = ["Server", "Service", "main", "serve"]
+__all__ = ["Background", "Server", "Service", "main", "serve"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,6 +74,7 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[BaseException] | None = None
         self._server: grpc.aio.Server | None = None
+        self.address = ""
         self.metrics_address = ""
 
     async def start(self) -> str:
@@ -91,7 +91,7 @@ class Server:
         credentials = Credentials(settings.token_file) if settings.token_file else None
         self._failure = asyncio.get_running_loop().create_future()
         self._server = self._build(credentials)
-        address = self._bind(self._server)
+        address = bind(self._server, settings)
         if settings.metrics_listen:
             endpoint = MetricsEndpoint(settings.metrics_listen, credentials=credentials)
             self.metrics_address = self._resources.enter_context(endpoint).address
@@ -102,6 +102,7 @@ class Server:
             self._tasks.append(task)
         for name in ("", *(service.descriptor.full_name for service in self._services)):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self.address = address
         if settings.address_file is not None:
             _write_whole(settings.address_file, address)
         return address
@@ -122,30 +123,13 @@ class Server:
         for name in _OPEN_SERVICES:
             methods += open_methods(descriptor_pool.Default().FindServiceByName(name))
         chain = CallChain({method.path: method for method in methods}, stages, check=check)
-        server = grpc.aio.server(interceptors=[chain], options=_options(settings))
+        server = grpc.aio.server(interceptors=[chain], options=options(settings))
         for service in self._services:
             service.add(service.servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [service.descriptor.full_name for service in self._services]
         reflection.enable_server_reflection([*names, *_OPEN_SERVICES], server)
         return server
-
-    def _bind(self, server: grpc.aio.Server) -> str:
-        settings = self._settings
-        host = settings.listen.rpartition(":")[0]
-        try:
-            if settings.tls_certificate is None or settings.tls_key is None:
-                if settings.token_file is not None and not is_loopback(settings.listen):
-                    _LOG.warning("tokens are taken without TLS on %s", settings.listen)
-                port = server.add_insecure_port(settings.listen)
-            else:
-                tls = server_credentials(
-                    settings.tls_certificate, settings.tls_key, client_ca=settings.tls_client_ca
-                )
-                port = server.add_secure_port(settings.listen, tls)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {settings.listen}") from error
-        return f"{host}:{port}"
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or self._failure is None or self._failure.done():
@@ -167,8 +151,10 @@ class Server:
         server, self._server = self._server, None
         if server is None:
             return
-        if self._settings.address_file is not None:
-            self._settings.address_file.unlink(missing_ok=True)
+        path = self._settings.address_file
+        # Only while it is ours: a successor may have written its own meanwhile.
+        if path is not None and path.exists() and path.read_text(encoding="utf-8") == self.address:
+            path.unlink(missing_ok=True)
         await self._health.enter_graceful_shutdown()
         await self._lifetime.drain(self._settings.drain_seconds)
         await server.stop(_STOP_SECONDS)
@@ -178,7 +164,7 @@ class Server:
         await asyncio.to_thread(self._resources.close)
 
     async def __aenter__(self) -> Self:
-        self.address = await self.start()
+        await self.start()
         return self
 
     async def __aexit__(
@@ -257,29 +243,12 @@ def main(coroutine_fn: Callable[[], Coroutine[Any, Any, None]]) -> None:
     except ValidationError as error:
         # Without the values: some of them are secrets.
         for fault in error.errors(include_input=False, include_url=False, include_context=False):
-            name = "_".join(("LEPTON", *(str(part).upper() for part in fault["loc"])))
-            _LOG.error("wrong setting %s: %s", name, fault["msg"])
+            names = ", ".join(f"LEPTON_{part}".upper() for part in fault["loc"]) or "several together"
+            _LOG.error("wrong setting: %s: %s", names, fault["msg"])
         raise SystemExit(2) from None
     except Exception:
         _LOG.exception("the service could not go on")
         raise SystemExit(1) from None
-
-
-def _options(settings: ServerSettings) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        # Without this two servers share a port and each gets some of the calls.
-        ("grpc.so_reuseport", 0),
-        # Finds out about clients that vanished in the middle of a watch.
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        # What `rpc.connect` sends must not count as abuse.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        # Makes clients resolve names again now and then, so that new replicas get their share.
-        ("grpc.max_connection_age_ms", 600_000),
-    ]
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """The records of a split as a training loop wants them: inputs and labels by index."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,21 @@ from numpy.typing import NDArray
 
 from lepton_learn.schema import Batch, ColumnType
 from lepton_learn.transform import FittedTransform
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Mean and standard deviation of a quantity to be learnt, as its transform gives it."""
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, labels: NDArray[np.float32]) -> "LabelScale":
+        """The scale of the training labels [n]; deviation 1 where they do not vary."""
+        exact = labels.astype(np.float64)
+        deviation = float(exact.std())
+        return cls(float(exact.mean()), deviation if deviation > 0 else 1.0)
 
 
 class Examples:
@@ -38,6 +54,11 @@ class Examples:
     def labels(self) -> NDArray[Any]:
         """All labels, transformed: int64 [n] classes or float32 [n]."""
         return self._labels
+
+    @property
+    def label_scale(self) -> LabelScale | None:
+        """The scale of a quantity to be learnt; None for classes."""
+        return None if self._transform.schema.is_classification else LabelScale.of(self._labels)
 
     def take(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """The inputs float32 [len(places), *input_shape] and the labels [len(places)] at these places."""

@@ -5,15 +5,13 @@ number. A dense layer computes f(x) = sigma(W x + b), with sigma(x) = max(0, x),
 """
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from lepton_common.errors import InvalidModel
+from lepton_learn.examples import LabelScale
 from lepton_learn.keras_config import check_config
 from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp
 from lepton_learn.transform import FittedTransform
@@ -30,24 +28,9 @@ _BUILD_ERRORS = (
     MemoryError,
     tf.errors.OpError,
 )
-# Half of a batch-norm average is forgotten in seven steps. Keras's 0.99 takes 69, more than an epoch of a small
-# dataset has, and the first validations would say nothing.
+# Half of a batch-norm average is forgotten in seven steps. Keras's 0.99 takes 69, more than an epoch of a
+# small dataset has, and the first validations would say nothing.
 _NORM_MOMENTUM = 0.9
-
-
-@dataclass(frozen=True)
-class LabelScale:
-    """Mean and standard deviation of a quantity to be learnt, as its transform gives it."""
-
-    mean: float
-    deviation: float
-
-    @classmethod
-    def of(cls, labels: NDArray[np.float32]) -> "LabelScale":
-        """The scale of the training labels [n]; deviation 1 where they do not vary."""
-        exact = labels.astype(np.float64)
-        deviation = float(exact.std())
-        return cls(float(exact.mean()), deviation if deviation > 0 else 1.0)
 
 
 def build_model(
@@ -154,7 +137,8 @@ def build_from_config(recipe: KerasConfig, transform: FittedTransform) -> keras.
 def _check_fit(model: keras.Model, transform: FittedTransform) -> None:
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InvalidModel(
-            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; it must have one of each"
+            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs: "
+            "it must have one of each"
         )
     taken, given = model.inputs[0].shape[1:], transform.input_shape
     fits = len(taken) == len(given) and all(
@@ -166,7 +150,8 @@ def _check_fit(model: keras.Model, transform: FittedTransform) -> None:
     if tuple(model.outputs[0].shape[1:]) != (units,):
         meaning = f"one for each of the {units} classes" if transform.classes else "one for the label's value"
         raise InvalidModel(
-            f"the model gives outputs of shape {list(model.outputs[0].shape[1:])}; they must have [{units}], {meaning}"
+            f"the model gives outputs of shape {list(model.outputs[0].shape[1:])}: "
+            f"it must give [{units}], {meaning}"
         )
     if not model.trainable_variables:
         raise InvalidModel("the model has no weights to train")

@@ -7,14 +7,22 @@ these, and everything downstream, training and export alike, depends on nothing 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lepton_common.errors import FieldViolation, InvalidField
 
-Batch: TypeAlias = dict[str, NDArray[Any]]
+if TYPE_CHECKING:
+    # Services check schemas too, and do without numpy.
+    from numpy.typing import NDArray
+
+Batch: TypeAlias = "dict[str, NDArray[Any]]"
 """Raw records by column; the first axis of every array counts them. `ColumnType` names the dtypes."""
+
+
+PROBABILITIES = "probabilities"
+"""Name of a classifier's output, FP32 [batch, classes]."""
+PREDICTION = "prediction"
+"""Name of a regression's output, FP32 [batch, 1], in the label's own unit."""
 
 
 class ColumnType(StrEnum):
@@ -192,6 +200,10 @@ def _violations(schema: Schema) -> list[FieldViolation]:
 def _faults(column: Column, *, is_label: bool) -> list[tuple[str, str]]:
     """The faults of one column as (field, description)."""
     faults = []
+    if not is_label and column.name in (PROBABILITIES, PREDICTION):
+        faults.append(
+            ("name", f"{column.name!r} is what a model calls its output; a feature needs another name")
+        )
     allowed = (LABEL_TRANSFORMS if is_label else FEATURE_TRANSFORMS).get(column.type, frozenset())
     role = "label" if is_label else "feature"
     if not allowed:

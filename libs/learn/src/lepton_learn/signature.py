@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lepton_learn.schema import Column, ColumnType
+from lepton_learn.schema import PREDICTION, PROBABILITIES, Column, ColumnType
 from lepton_learn.transform import FittedTransform
 
 DATATYPES = {
@@ -13,11 +13,6 @@ DATATYPES = {
     ColumnType.TENSOR: "FP32",
 }
 """Datatype of the Open Inference Protocol of each column type's raw values."""
-
-PROBABILITIES = "probabilities"
-"""Name of a classifier's output, FP32 [batch, classes]."""
-PREDICTION = "prediction"
-"""Name of a regression's output, FP32 [batch, 1], in the label's own unit."""
 
 
 def raw_shape(column: Column) -> tuple[int, ...]:

@@ -1,22 +1,23 @@
 """What a model's output means: how far off it is, and what is told to whoever asks.
 
 A classification learns by the cross-entropy -log p(class), p the softmax of the logits; a regression by the
-squared error in units of the label's variance, so that 1 is as bad as always telling the mean and the step size
-means the same whatever the label's unit.
+squared error in units of the label's variance, so that 1 is as bad as always telling the mean and the step
+size means the same whatever the label's unit.
 """
 
 from abc import ABC, abstractmethod
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lepton_common.errors import InvalidModel
-from lepton_learn.families import LabelScale
+from lepton_learn.examples import LabelScale
 from lepton_learn.moments import Affine
 from lepton_learn.transform import FittedTransform
 
-# Softmax and linear are told apart by name; with any other the outputs are neither probabilities nor logits.
+# After any other the outputs are neither probabilities nor logits.
 _FINAL_ACTIVATIONS = ("linear", "softmax")
 
 
@@ -81,13 +82,23 @@ def task_of(model: keras.Model, transform: FittedTransform, *, label_scale: Labe
 
 
 def _ends_in_softmax(model: keras.Model) -> bool:
-    last = model.layers[-1]
-    while isinstance(last, keras.Model):
-        last = last.layers[-1]
-    if isinstance(last, keras.layers.Softmax):
-        return True
+    last = _last_layer(model)
     activation = getattr(last, "activation", None)
     name = "linear" if activation is None else getattr(activation, "__name__", str(activation))
     if name not in _FINAL_ACTIVATIONS:
-        raise InvalidModel(f"the last layer, {last.name!r}, applies {name}: a classifier ends in softmax or linear")
-    return name == "softmax"
+        raise InvalidModel(
+            f"the last layer, {last.name!r}, applies {name}: a classifier ends in softmax or linear"
+        )
+    # Softmax may hide behind a reshape or an operation without a layer, but not from what comes out.
+    probe = np.random.default_rng(0).normal(size=(16, *model.inputs[0].shape[1:])).astype(np.float32)
+    outputs = model(probe, training=False).numpy()
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
+
+
+def _last_layer(model: keras.Model) -> Any:
+    """The layer that the output comes from; None where that is a bare operation."""
+    if isinstance(model, keras.Sequential):
+        last = model.layers[-1]
+    else:
+        last = next((layer for layer in model.layers if layer.name == model.output_names[0]), None)
+    return _last_layer(last) if isinstance(last, keras.Model) else last

@@ -15,7 +15,7 @@ from lepton_learn.vocabulary import Vocabulary
 
 OPSET = 18
 """Version of the ONNX operators: the newest that tf2onnx writes."""
-ML_OPSET = 3
+ML_OPSET = 2
 """Version of the `ai.onnx.ml` operators, which look texts up."""
 IR_VERSION = 8
 """The file format that belongs to them."""

@@ -4,8 +4,8 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from grpc import aio
-from lepton.agent.v1 import agent_pb2, agent_pb2_grpc
 
+from lepton.agent.v1 import agent_pb2, agent_pb2_grpc
 from lepton_sdk.calls import call, pages, watch
 
 
@@ -74,7 +74,7 @@ class Agents:
         request = agent_pb2.RecordFeedbackRequest(agent=agent, decision_id=decision, feedback=feedback)
         return (await call(self._stub.RecordFeedback, request)).decision
 
-    async def decisions(self, agent: str) -> list[agent_pb2.Decision]:
+    async def decisions(self, agent: str) -> Sequence[agent_pb2.Decision]:
         """All decisions of an agent with their feedback, oldest first."""
 
         async def page(token: str) -> tuple[list[agent_pb2.Decision], str]:
@@ -106,7 +106,7 @@ class Agents:
         request = agent_pb2.GetLearningRunRequest(name=name)
         return (await call(self._stub.GetLearningRun, request)).learning_run
 
-    async def runs(self, agent: str) -> list[agent_pb2.LearningRun]:
+    async def runs(self, agent: str) -> Sequence[agent_pb2.LearningRun]:
         """All learning runs of an agent, newest first, without metrics."""
 
         async def page(token: str) -> tuple[list[agent_pb2.LearningRun], str]:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import grpc
 from grpc import aio
+
 from lepton_common.errors import DependencyUnavailable
 from lepton_common.status import from_rpc_error
 

@@ -4,7 +4,6 @@ from types import TracebackType
 from typing import Self
 
 from lepton_common.rpc import connect
-
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.agents import Agents
 from lepton_sdk.compression import Compression

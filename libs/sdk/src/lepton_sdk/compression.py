@@ -4,8 +4,8 @@ import uuid
 from collections.abc import AsyncIterator
 
 from grpc import aio
-from lepton.compression.v1 import compression_pb2, compression_pb2_grpc
 
+from lepton.compression.v1 import compression_pb2, compression_pb2_grpc
 from lepton_sdk.calls import call, pages, watch
 
 

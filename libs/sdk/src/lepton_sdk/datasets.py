@@ -5,16 +5,16 @@ import hashlib
 import tarfile
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 from grpc import aio
+
 from lepton.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 from lepton_common.errors import DependencyUnavailable, InvalidField, WrongOffset
 from lepton_common.status import from_rpc_error
-
 from lepton_sdk.calls import RECONNECT_SECONDS, call, pages, watch
 
 CHUNK_BYTES = 1 << 20
@@ -114,7 +114,7 @@ class Datasets:
         on_progress(upload.size_bytes, upload.size_bytes)
         return upload
 
-    async def uploads(self, dataset: str) -> list[dataset_pb2.Upload]:
+    async def uploads(self, dataset: str) -> Sequence[dataset_pb2.Upload]:
         """All uploads of a dataset."""
 
         async def page(token: str) -> tuple[list[dataset_pb2.Upload], str]:
@@ -144,7 +144,7 @@ class Datasets:
         request = dataset_pb2.GetDatasetVersionRequest(name=name)
         return (await call(self._stub.GetDatasetVersion, request)).dataset_version
 
-    async def versions(self, dataset: str) -> list[dataset_pb2.DatasetVersion]:
+    async def versions(self, dataset: str) -> Sequence[dataset_pb2.DatasetVersion]:
         """All versions of a dataset, newest first."""
 
         async def page(token: str) -> tuple[list[dataset_pb2.DatasetVersion], str]:

@@ -4,9 +4,9 @@ import asyncio
 import uuid
 
 from grpc import aio
+
 from lepton.endpoint.v1 import endpoint_pb2, endpoint_pb2_grpc
 from lepton_common.errors import AlreadyExists, DeadlineExceeded, InvalidModel
-
 from lepton_sdk.calls import call, pages
 
 

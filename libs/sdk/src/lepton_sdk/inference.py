@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grpc import aio
+
 from inference import grpc_service_pb2, grpc_service_pb2_grpc
 from lepton_common.errors import InvalidField
-
 from lepton_sdk.calls import call
 
 if TYPE_CHECKING:

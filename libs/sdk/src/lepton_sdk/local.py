@@ -19,7 +19,6 @@ from typing import IO
 
 from lepton_common.errors import DependencyUnavailable, WrongState
 from lepton_common.jobs.processes import stop_all
-
 from lepton_sdk.addresses import Addresses
 
 FIRST_PORT = 7101

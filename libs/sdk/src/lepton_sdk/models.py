@@ -1,8 +1,10 @@
 """Models, their versions and their lineage."""
 
-from grpc import aio
-from lepton.model.v1 import model_pb2, model_pb2_grpc
+from collections.abc import Sequence
 
+from grpc import aio
+
+from lepton.model.v1 import model_pb2, model_pb2_grpc
 from lepton_sdk.calls import call, pages
 
 
@@ -35,7 +37,7 @@ class Models:
         request = model_pb2.GetModelVersionRequest(name=name)
         return (await call(self._stub.GetModelVersion, request)).model_version
 
-    async def versions(self, model: str) -> list[model_pb2.ModelVersion]:
+    async def versions(self, model: str) -> Sequence[model_pb2.ModelVersion]:
         """All versions of a model, newest first."""
 
         async def page(token: str) -> tuple[list[model_pb2.ModelVersion], str]:
@@ -52,6 +54,6 @@ class Models:
             model_pb2.DeleteModelVersionRequest(name=name),
         )
 
-    async def lineage(self, name: str) -> list[model_pb2.LineageNode]:
+    async def lineage(self, name: str) -> Sequence[model_pb2.LineageNode]:
         """The version first, then everything it came from, nearest first."""
         return [*(await call(self._stub.GetLineage, model_pb2.GetLineageRequest(name=name))).nodes]

@@ -19,23 +19,25 @@ what is under way is followed, and only the rest is started.
 Every stage is optional; one that is left out ends the chain there.
 """
 
+import contextlib
 import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
+
 from lepton.agent.v1 import agent_pb2
 from lepton.compression.v1 import compression_pb2
 from lepton.dataset.v1 import dataset_pb2
 from lepton.job.v1 import job_pb2
 from lepton.training.v1 import training_pb2
 from lepton_common.errors import AlreadyExists, InvalidField
-
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import FINAL, Job, wait
 
@@ -148,20 +150,16 @@ class _Run:
         dataset = str(content.get("id", self.pipeline.name))
         name = f"datasets/{dataset}"
         self.watcher.stage("dataset", name)
-        try:
+        # Where it was made by hand or by another pipeline, its versions are added to.
+        with contextlib.suppress(AlreadyExists):
             await self.client.datasets.create(dataset, request_id=_request_id(self.pipeline.name, name))
-        except AlreadyExists:
-            # Made by hand or by another pipeline: its versions are added to.
-            pass
         spec = _message("dataset.spec", content.get("spec", {}), dataset_pb2.DatasetVersionSpec())
         for place, source in enumerate(content.get("sources", [])):
             settings = dict(source) if isinstance(source, dict) else {"path": source}
             path = self.pipeline.folder / str(settings.pop("path", ""))
             parsed = _message(f"dataset.sources[{place}]", settings, dataset_pb2.Source())
             upload = await self.client.datasets.upload(
-                name,
-                path,
-                on_progress=lambda done, total, file=path.name: self.watcher.uploaded(file, done, total),
+                name, path, on_progress=partial(self.watcher.uploaded, path.name)
             )
             parsed.upload = upload.name
             spec.sources.append(parsed)
@@ -217,13 +215,10 @@ class _Run:
         agent = str(content.get("id", self.pipeline.name))
         name = f"agents/{agent}"
         made = _message("agent.spec", content.get("spec", {}), agent_pb2.Agent())
-        try:
-            await self.client.agents.create(
-                agent, made, request_id=_request_id(self.pipeline.name, name, made)
-            )
-        except AlreadyExists:
-            # An agent that lives on from another pipeline learns on.
-            pass
+        request_id = _request_id(self.pipeline.name, name, made)
+        # An agent that lives on from another pipeline learns on.
+        with contextlib.suppress(AlreadyExists):
+            await self.client.agents.create(agent, made, request_id=request_id)
         spec = _message("agent.learn", content.get("learn", {}), agent_pb2.LearningSpec())
         self.outcome.learning_run = await self._job(
             "agent",

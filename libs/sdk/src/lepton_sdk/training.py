@@ -4,8 +4,8 @@ import uuid
 from collections.abc import AsyncIterator
 
 from grpc import aio
-from lepton.training.v1 import training_pb2, training_pb2_grpc
 
+from lepton.training.v1 import training_pb2, training_pb2_grpc
 from lepton_sdk.calls import call, pages, watch
 
 

@@ -8,31 +8,46 @@ from lepton_common.errors import FieldViolation, InvalidField, WrongState
 
 DEFAULT_CALIBRATION_RECORDS = 256
 TRIED = ("PRECISION_FP16", "PRECISION_INT8")
-"""Tried besides fp32, where the job does not say."""
+"""Tried besides fp32 where the job does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The version that is compressed."""
+    """The model version that is compressed."""
 
     name: str
     """`models/{model}/versions/{version}`"""
     trainable: bool
     """Whether it is of format KERAS."""
     files: Sequence[Mapping[str, Any]]
-    """path, sha256, size_bytes, key of each."""
+    """path, sha256, size_bytes and key of each."""
     dataset_version: str
     """Name of the dataset version it was trained on; empty if its lineage names none."""
+    lineage: Sequence[Mapping[str, Any]]
+    """The version itself and everything it came from, as JSON."""
+
+    @property
+    def model(self) -> str:
+        """`models/{model}`"""
+        return self.name.partition("/versions/")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Where the records of a dataset version are."""
+
+    key: str
+    sha256: str
 
 
 def precisions(asked: Sequence[str]) -> list[str]:
-    """What to try besides fp32, each once.
+    """What to try besides fp32, each once, by the contract's names.
 
     Raises:
         InvalidField: the unspecified precision is among them.
     """
     if "PRECISION_UNSPECIFIED" in asked:
-        violation = FieldViolation("spec.precisions", "each must be FP32, FP16 or INT8")
+        violation = FieldViolation("compression_job.spec.precisions", "each must be FP32, FP16 or INT8")
         raise InvalidField("an unspecified precision cannot be tried", violations=[violation])
     return [name for name in dict.fromkeys(asked or TRIED) if name != "PRECISION_FP32"]
 

@@ -62,6 +62,21 @@ def select(plain: Candidate, others: Sequence[Candidate], *, max_drop: float) ->
     return [_mark(each, best) for each in (plain, *judged)]
 
 
+def unbuilt(plain: Candidate, name: str, rejection: str) -> Candidate:
+    """A candidate that there is nothing to measure of."""
+    return replace(
+        plain,
+        name=name,
+        precision=f"PRECISION_{name.upper()}",
+        size_bytes=0,
+        score=0.0,
+        latency_ms=0.0,
+        batch_latency_ms=0.0,
+        max_difference=0.0,
+        rejection=rejection,
+    )
+
+
 def selected(candidates: Sequence[Candidate]) -> Candidate:
     """The one that was kept.
 

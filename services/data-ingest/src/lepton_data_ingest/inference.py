@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lepton_common.errors import SchemaViolation
 from lepton_data_ingest.formats.images import UnusableImage, decode
@@ -14,8 +13,8 @@ from lepton_data_ingest.schema import DraftColumn, DraftSchema, label_of
 from lepton_learn.schema import Column, ColumnType, Schema
 
 NUMERIC_SHARE = 0.95
-"""Cells of which so many are numbers are a column of numbers, and the others are faults: a slip in a number column
-must not turn it into categories."""
+"""Cells of which so many are numbers are a column of numbers, and the others are faults: a slip in a number
+column must not turn it into categories."""
 
 _CHANNELS = (1, 3, 4)
 
@@ -23,9 +22,9 @@ _CHANNELS = (1, 3, 4)
 def infer(draft: DraftSchema, sample: Mapping[str, Values]) -> Schema:
     """Resolve a schema.
 
-    A column of CSV is an integer or a number if nearly all its cells are (`NUMERIC_SHARE`), else a category; typed
-    sources say what they hold. 8-bit arrays of the shape of images, and image files, are images; other arrays of
-    several dimensions are tensors. Shapes are those of the first record.
+    A column of CSV is an integer or a number if nearly all its cells are (`NUMERIC_SHARE`), else a category;
+    typed sources say what they hold. 8-bit arrays of the shape of images, and image files, are images; other
+    arrays of several dimensions are tensors. Shapes are those of the first record.
 
     Args:
         draft: what the user says; without columns, all columns of the sample are taken.
@@ -59,7 +58,7 @@ def _type(column: DraftColumn, values: Values) -> ColumnType:
         return _array_type(values, shape=column.shape)
     if not values.untyped:
         return ColumnType.CATEGORY
-    cells = pc.drop_null(values.values)
+    cells = Texts.of(values.values.drop_null()).values
     if len(cells) == 0:
         raise SchemaViolation(
             f"the first records have no value in the column {column.name!r}: give its type in the schema",
@@ -77,7 +76,7 @@ def _array_type(values: Numbers, *, shape: tuple[int, ...]) -> ColumnType:
     return ColumnType.IMAGE if array.dtype == np.uint8 and looks_like_image else ColumnType.TENSOR
 
 
-def _cell_type(cells: "pa.Array[pa.StringScalar]") -> ColumnType:
+def _cell_type(cells: pa.StringArray) -> ColumnType:
     numbers = np.isfinite(parse_numbers(cells))
     if numbers.mean() < NUMERIC_SHARE:
         return ColumnType.CATEGORY

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 _EXACT_IN_FLOAT64 = 2.0**53
 
 
-def parse_numbers(cells: "pa.Array[pa.StringScalar]") -> NDArray[np.float64]:
+def parse_numbers(cells: pa.StringArray) -> NDArray[np.float64]:
     """Real numbers in decimal notation.
 
     Args:
@@ -23,7 +23,7 @@ def parse_numbers(cells: "pa.Array[pa.StringScalar]") -> NDArray[np.float64]:
         return np.fromiter((_number(cell) for cell in cells.to_pylist()), np.float64, len(cells))
 
 
-def parse_integers(cells: "pa.Array[pa.StringScalar]") -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def parse_integers(cells: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Whole numbers in decimal notation; `3.0` is one too.
 
     Args:
@@ -33,11 +33,14 @@ def parse_integers(cells: "pa.Array[pa.StringScalar]") -> tuple[NDArray[np.int64
         int64 [n] and bool [n], false where a cell is no whole number of 64 bits; the value is then 0.
     """
     try:
-        return pc.cast(cells, pa.int64()).to_numpy(), np.ones(len(cells), np.bool_)
+        # Arrow takes hexadecimal too; only the slow way below refuses it.
+        if not pc.any(pc.match_substring(cells, "x", ignore_case=True)).as_py():
+            return pc.cast(cells, pa.int64()).to_numpy(zero_copy_only=False), np.ones(len(cells), np.bool_)
     except pa.ArrowInvalid:
-        parsed = [_integer(cell) for cell in cells.to_pylist()]
-        good = np.fromiter((value is not None for value in parsed), np.bool_, len(parsed))
-        return np.fromiter((value or 0 for value in parsed), np.int64, len(parsed)), good
+        pass
+    parsed = [_integer(cell) for cell in cells.to_pylist()]
+    good = np.fromiter((value is not None for value in parsed), np.bool_, len(parsed))
+    return np.fromiter((value or 0 for value in parsed), np.int64, len(parsed)), good
 
 
 def _number(cell: str | None) -> float:

@@ -1,7 +1,6 @@
 """Schemas as users write them, with types, shapes and transforms left open, and their JSON form.
-
-The JSON form is the contract's (`lepton.dataset.v1.Schema` with the field names of the proto file), so that service
-and worker can hand schemas to each other without this package knowing generated code.
+ The JSON form is the contract's (`lepton.dataset.v1.Schema` with the field names of the proto file), so that
+service and worker can hand schemas to each other without this package knowing generated code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,9 +90,12 @@ def label_of(draft: DraftSchema, names: Sequence[str]) -> str:
         return draft.label
     found = next((name for name in LABEL_NAMES if name in names), None)
     if found is None:
-        description = f"name the column to predict; none of {', '.join(names)} is called label, target or class"
+        description = (
+            f"name the column to predict; none of {', '.join(names)} is called label, target or class"
+        )
         raise InvalidField(
-            f"the schema names no label: {description}", violations=[FieldViolation("schema.label", description)]
+            f"the schema names no label: {description}",
+            violations=[FieldViolation("schema.label", description)],
         )
     return found
 

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lepton_common.errors import DependencyUnavailable, WrongState
+from lepton_common.errors import DependencyUnavailable, ShuttingDown, WrongState
 from lepton_inference.batch import Answer
 from lepton_inference.batcher import Batcher, BatchLimits
 from lepton_inference.catalogue import Version
@@ -76,6 +76,7 @@ class Deployment:
         Raises:
             DependencyUnavailable: it is still being loaded.
             WrongState: it could not be loaded.
+            ShuttingDown: it was retired.
         """
         if self._model is None:
             why = f": {self.reason}" if self.reason else ""
@@ -83,7 +84,9 @@ class Deployment:
                 raise DependencyUnavailable(
                     f"{self.version.name} is still being loaded{why}", retry_after_seconds=RETRY_SECONDS
                 )
-            raise WrongState(f"{self.version.name} could not be loaded{why}")
+            if self.state is State.FAILED:
+                raise WrongState(f"{self.version.name} could not be loaded{why}")
+            raise ShuttingDown(f"{self.version.name} is not served here any more; try again")
         return self._model
 
     async def start(self, model: Model, limits: BatchLimits) -> None:

@@ -162,9 +162,7 @@ def load_model(path: Path, *, options: RuntimeOptions, registered: Signature) ->
         session = ort.InferenceSession(path, _session_options(options), providers=_providers(options.device))
     except _RUNTIME_ERRORS as error:
         logger.warning("model load failed", exc_info=error)
-        raise InvalidModel(
-            f"{path.name} is no model that the runtime loads; the server's log says why"
-        ) from error
+        raise InvalidModel(f"the runtime cannot load {path.name}; the server's log says why") from error
     model = Model(session, registered.classes)
     if options.require_gpu and model.provider != CUDA_PROVIDER:
         raise WrongState(f"a GPU is required and the model would run on {model.provider}")
@@ -176,7 +174,8 @@ def load_model(path: Path, *, options: RuntimeOptions, registered: Signature) ->
 def _session_options(options: RuntimeOptions) -> ort.SessionOptions:
     session_options = ort.SessionOptions()
     session_options.intra_op_num_threads = options.threads
-    session_options.log_severity_level = 3
+    # Fatal ones only: every other error is raised, and told by who catches it.
+    session_options.log_severity_level = 4
     # Threads that spin between runs take the cores from the server and from other models.
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return session_options

@@ -1,6 +1,7 @@
 """What an agent is: its defaults and its rules."""
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from lepton_common.errors import FieldViolation, InvalidField
@@ -106,7 +107,10 @@ _KINDS = {kind.__name__: kind for kind in (Discrete, Box, QLearning, Dqn, Softma
 
 
 def _part(kind: Any, fields: dict[str, Any]) -> Any:
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    # JSON has no tuples, and no part has a list.
+    return kind(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    )
 
 
 def settle(
@@ -168,9 +172,11 @@ def _check_algorithm(algorithm: Algorithm, spaces: Spaces) -> None:
     if isinstance(seen, Discrete):
         raise _invalid("agent.dqn", "learns from real numbers only; use `q_learning` for whole numbers")
     layers = (seen.size, *algorithm.hidden_units, spaces.actions + 1)
-    parameters = sum((before + 1) * after for before, after in zip(layers, layers[1:], strict=False))
+    parameters = sum((before + 1) * after for before, after in pairwise(layers))
     if parameters > MAX_PARAMETERS:
-        raise _invalid("agent.dqn.hidden_units", f"may give at most {MAX_PARAMETERS} weights, not {parameters}")
+        raise _invalid(
+            "agent.dqn.hidden_units", f"may give at most {MAX_PARAMETERS} weights, not {parameters}"
+        )
     most = MAX_REPLAY_BYTES // (4 * (2 * seen.size + 3))
     for field, value, limit in (
         ("buffer_size", algorithm.buffer_size, most),

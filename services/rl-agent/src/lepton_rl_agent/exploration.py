@@ -40,9 +40,9 @@ def probabilities(values: ArrayLike, rule: Exploration) -> NDArray[np.float64]:
     """
     q = np.asarray(values, dtype=np.float64)
     if isinstance(rule, Softmax):
-        # The largest exponent is 0, so nothing overflows and the sum is at least 1. The maximum is
-        # taken off before dividing: a tiny temperature would make the quotient infinite.
-        weights = np.exp((q - q.max(axis=-1, keepdims=True)) / rule.temperature)
+        # The largest exponent is 0, so the sum is at least 1; a tiny temperature may make others -inf.
+        with np.errstate(over="ignore"):
+            weights = np.exp((q - q.max(axis=-1, keepdims=True)) / rule.temperature)
         return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
     actions = q.shape[-1]
     best = np.arange(actions) == q.argmax(axis=-1)[..., np.newaxis]

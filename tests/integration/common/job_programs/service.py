@@ -48,18 +48,23 @@ class Kind:
         return register
 
 
-async def run() -> None:
-    folder = Path(sys.argv[1])
-    settings = json.loads(sys.argv[2])
-    store = await ResourceStore.open(f"sqlite:///{folder}/jobs.db")
+def controller_of(
+    folder: Path, store: ResourceStore, *, grace_seconds: float = 5, **settings: Any
+) -> Controller[TrainingJob]:
     objects = ObjectStore(f"file://{folder}/objects")
-    controller = Controller(
+    return Controller(
         Kind(store.collection(TrainingJob, index=life.index), objects, folder),
-        ProcessLauncher(folder / "run", grace_seconds=settings.pop("grace_seconds", 5)),
+        ProcessLauncher(folder / "run", grace_seconds=grace_seconds),
         objects,
         object_store_url=objects.url,
         **{"poll_seconds": 0.05, **settings},
     )
+
+
+async def run() -> None:
+    folder = Path(sys.argv[1])
+    store = await ResourceStore.open(f"sqlite:///{folder}/jobs.db")
+    controller = controller_of(folder, store, **json.loads(sys.argv[2]))
     (folder / f"ready-{os.getpid()}").touch()
     await controller.run()
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from lepton.dataset.v1 import dataset_pb2 as pb
 from lepton.dataset.v1 import dataset_pb2_grpc
 from lepton_common.request_id import REQUEST_ID
 from lepton_common.rpc import connect
-from lepton_common.server import Server, Service
+from lepton_common.server import Background, Server, Service
 from lepton_common.settings import ClientSettings, ServerSettings
 
 Stub = Any
@@ -68,17 +69,40 @@ class Datasets(dataset_pb2_grpc.DatasetServiceServicer):
         await self._behave(request.name)
 
 
-def service_of(servicer: Datasets) -> Service:
-    return Service(
-        descriptor=pb.DESCRIPTOR.services_by_name["DatasetService"],
-        add=dataset_pb2_grpc.add_DatasetServiceServicer_to_server,
-        servicer=servicer,
-    )
+@dataclass(frozen=True)
+class Subject:
+    """A servicer and the service it stands for."""
+
+    datasets: Datasets
+    service: Service
 
 
 @pytest.fixture
-async def datasets() -> Datasets:
-    return Datasets()  # type: ignore[abstract]  # What it leaves out is a subject too.
+async def subject() -> Callable[[], Subject]:
+    """Makes one subject after another, each with a memory of its own."""
+
+    def make() -> Subject:
+        datasets = Datasets()  # type: ignore[abstract]  # What it leaves out is a subject too.
+        service = Service(
+            descriptor=pb.DESCRIPTOR.services_by_name["DatasetService"],
+            add=dataset_pb2_grpc.add_DatasetServiceServicer_to_server,
+            servicer=datasets,
+        )
+        return Subject(datasets, service)
+
+    return make
+
+
+@pytest.fixture
+async def first(subject: Callable[[], Subject]) -> Subject:
+    """The subject of servers that are started without a service of their own."""
+    return subject()
+
+
+@pytest.fixture
+async def datasets(first: Subject) -> Datasets:
+    """The servicer behind `stub`."""
+    return first.datasets
 
 
 @pytest.fixture
@@ -88,13 +112,14 @@ async def cleanup() -> AsyncIterator[contextlib.AsyncExitStack]:
 
 
 @pytest.fixture
-async def start(datasets: Datasets, cleanup: contextlib.AsyncExitStack) -> Callable[..., Awaitable[Server]]:
+async def start(first: Subject, cleanup: contextlib.AsyncExitStack) -> Callable[..., Awaitable[Server]]:
     """Starts servers on loopback with the settings given; they end with the test."""
 
-    async def starter(*services: Service, **settings: Any) -> Server:
+    async def starter(*services: Service, tasks: Sequence[Background] = (), **settings: Any) -> Server:
         server = Server(
             ServerSettings.model_validate({"drain_seconds": 2, **settings}),
-            services or [service_of(datasets)],
+            services or [first.service],
+            tasks=tasks,
         )
         return await cleanup.enter_async_context(server)
 

@@ -13,7 +13,7 @@ from lepton.dataset.v1 import dataset_pb2 as pb
 from lepton_common import errors
 from lepton_common.errors import FieldViolation, LeptonError
 from lepton_common.request_id import KEY
-from lepton_common.rpc import from_rpc_error, named_errors
+from lepton_common.rpc import from_rpc_error, named_errors, streaming
 
 GET = pb.GetDatasetRequest(name="datasets/digits")
 WATCH = pb.WatchDatasetVersionRequest(name="datasets/digits/versions/1")
@@ -211,18 +211,19 @@ async def test_a_method_that_the_servicer_leaves_out_is_unimplemented(
 async def test_a_method_that_does_not_exist_is_unimplemented(start: Any, path: str) -> None:
     server = await start()
     async with grpc.aio.insecure_channel(server.address) as channel:
+        method: Any = channel.unary_unary(path)
         with pytest.raises(errors.Unimplemented), named_errors():
-            await channel.unary_unary(path)(b"")
+            await method(b"")
 
 
-async def test_bytes_that_are_no_message_do_no_harm(start: Any, stub_to: Any) -> None:
+@pytest.mark.parametrize("form", ["unary", "client stream"])
+async def test_bytes_that_are_no_message_are_refused(start: Any, form: str) -> None:
     server = await start()
     async with grpc.aio.insecure_channel(server.address) as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await channel.unary_unary("/lepton.dataset.v1.DatasetService/GetDataset")(b"\xff\xff\xff")
-
-    assert raised.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
-    assert (await (await stub_to(server.address)).GetDataset(GET)).dataset.name == GET.name
+        get: Any = channel.unary_unary("/lepton.dataset.v1.DatasetService/GetDataset")
+        write: Any = channel.stream_unary("/lepton.dataset.v1.DatasetService/WriteUpload")
+        with pytest.raises(errors.InvalidField, match="no message"), named_errors():
+            await (get(b"\xff\xff") if form == "unary" else write(iter([b"\xff\xff"])))
 
 
 async def test_a_message_over_the_limit_is_refused_and_the_server_goes_on(start: Any, stub_to: Any) -> None:
@@ -358,8 +359,10 @@ class TestCancellation:
     async def test_a_reader_that_leaves_in_the_middle_ends_the_stream(self, stub: Any, datasets: Any) -> None:
         datasets.on(WATCH.name, forever)
 
-        async for _ in stub.WatchDatasetVersion(WATCH):
-            break
+        async with streaming(stub.WatchDatasetVersion(WATCH)) as responses:
+            async for _ in responses:
+                await asyncio.wait_for(datasets.begun.wait(), 5)
+                break
 
         await asyncio.wait_for(datasets.cancelled.wait(), 5)
 

@@ -1,18 +1,20 @@
 """The one gRPC interceptor: one form for the four kinds of handlers, and the stages around it."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from lepton_common.errors import Unimplemented
+from lepton_common.errors import InvalidField, Unimplemented
 from lepton_common.interceptors.call import Call, Method, Proceed, Stage
 from lepton_common.request_id import KEY, REQUEST_ID, accept
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Check = Callable[[Any], None]
+Decode = Callable[[bytes], Any]
 
 UNKNOWN = Method(
     service="unknown",
@@ -49,7 +51,7 @@ class CallChain(grpc.aio.ServerInterceptor):
             inner = await continuation(handler_call_details)
             if inner is None:
                 # On the wire a stream of messages is the most general form, so it fits every call.
-                return grpc.stream_stream_rpc_method_handler(self._around(UNKNOWN, _refuse))
+                return grpc.stream_stream_rpc_method_handler(self._around(UNKNOWN, _refuse, decode=bytes))
             handler = self._handlers[path] = self._wrap(self._methods[path], inner)
         return handler
 
@@ -61,13 +63,14 @@ class CallChain(grpc.aio.ServerInterceptor):
             (True, True): (inner.stream_stream, grpc.stream_stream_rpc_method_handler),
         }
         behaviour, form = forms[bool(inner.request_streaming), bool(inner.response_streaming)]
+        # No deserializer: requests are read in here, after the stages let the caller through, and bytes
+        # that are no message are refused like any other bad request.
         return form(
-            self._around(method, behaviour),
-            request_deserializer=inner.request_deserializer,
+            self._around(method, behaviour, decode=inner.request_deserializer or bytes),
             response_serializer=inner.response_serializer,
         )
 
-    def _around(self, method: Method, behaviour: Any) -> Any:
+    def _around(self, method: Method, behaviour: Any, *, decode: Decode) -> Any:
         # A coroutine for streaming responses too (gRPC takes messages by `context.write` there): the
         # stages then begin and end in one task, whatever becomes of the stream.
         async def handle(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
@@ -75,31 +78,38 @@ class CallChain(grpc.aio.ServerInterceptor):
             call.request_id = accept(call.metadata(KEY))
             REQUEST_ID.set(call.request_id)
             context.set_trailing_metadata(((KEY, call.request_id),))
-            proceed: Proceed = partial(self._answer, behaviour, request, call)
+            read = partial(self._read, method, decode)
+            proceed: Proceed = partial(_answer, behaviour, request, call, read=read)
             for stage in reversed(self._stages):
                 proceed = partial(stage, call, proceed)
             return await proceed()
 
         return handle
 
-    async def _answer(self, behaviour: Any, request: Any, call: Call) -> Any:
-        if call.method.validate:
-            if call.method.client_streaming:
-                request = self._checked(request)
-            else:
-                self._check(request)
-        answer = behaviour(request, call.context)
-        if not isinstance(answer, AsyncIterator):
-            return await answer
-        async with aclosing(answer):  # type: ignore[type-var]
-            async for response in answer:
-                await call.context.write(response)
-        return None
-
-    async def _checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for request in requests:
+    def _read(self, method: Method, decode: Decode, data: bytes) -> Any:
+        try:
+            request = decode(data)
+        except DecodeError as error:
+            raise InvalidField(f"the request is no message that {method.name} takes") from error
+        if method.validate:
             self._check(request)
-            yield request
+        return request
+
+
+async def _answer(behaviour: Any, received: Any, call: Call, *, read: Callable[[bytes], Any]) -> Any:
+    request = _each(received, read) if call.method.client_streaming else read(received)
+    answer = behaviour(request, call.context)
+    if not isinstance(answer, AsyncGenerator):
+        return await answer
+    async with aclosing(answer):
+        async for response in answer:
+            await call.context.write(response)
+    return None
+
+
+async def _each(received: AsyncIterator[bytes], read: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+    async for data in received:
+        yield read(data)
 
 
 async def _refuse(request: Any, context: Any) -> None:

@@ -60,7 +60,7 @@ class Session:
         return self.taken[kind]
 
     def _add(self, kind: str) -> None:
-        # Another process may add the same row. Both databases know this clause; SQLAlchemy has no form for both.
+        # Another process may add the same row. Both databases know the clause; SQLAlchemy has no common form.
         row = text("INSERT INTO collections (kind, revision) VALUES (:kind, 0) ON CONFLICT DO NOTHING")
         self.connection.execute(row, {"kind": kind})
 
@@ -71,6 +71,12 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         """Use `open`."""
         self._engine = engine
+        self._snapshots = engine
+        if engine.dialect.name == "postgresql":
+            # SQLite's transactions always see one moment, PostgreSQL's only when asked.
+            self._snapshots = engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
         self._writer = ThreadPoolExecutor(1, "records-write")
         self._readers = ThreadPoolExecutor(_READERS, "records-read")
         self._changes: dict[str, Changes] = {}
@@ -99,10 +105,10 @@ class Database:
         self._engine.dispose()
 
     async def read(self, body: Callable[[Session], T]) -> T:
-        """Run `body` in a transaction that only reads, in a thread."""
+        """Run `body` in a transaction that only reads, and sees one moment, in a thread."""
 
         def run() -> T:
-            with self._engine.connect() as connection:
+            with self._snapshots.connect() as connection:
                 return body(Session(connection))
 
         return await self._run(self._readers, run)

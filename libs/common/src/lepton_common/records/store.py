@@ -67,3 +67,10 @@ class ResourceStore:
         """
         kinds = [collection.kind.name for collection in collections]
         return await self._database.write(lambda session: body(Transaction(session)), kinds)
+
+    async def snapshot(self, body: Callable[[Transaction], T]) -> T:
+        """Run `body`, which only reads, in a thread, and return what it returns.
+
+        All that it reads, from any collection, is as it was at one moment.
+        """
+        return await self._database.read(lambda session: body(Transaction(session)))

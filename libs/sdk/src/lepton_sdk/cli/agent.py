@@ -4,9 +4,9 @@ import json
 import uuid
 
 import click
+
 from lepton.agent.v1 import agent_pb2
 from lepton_common.errors import InvalidField
-
 from lepton_sdk.cli.progress import JobDisplay
 from lepton_sdk.cli.session import Output, connected, full_name, read_message
 from lepton_sdk.client import Client

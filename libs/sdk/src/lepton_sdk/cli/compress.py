@@ -3,8 +3,8 @@
 import uuid
 
 import click
-from lepton.compression.v1 import compression_pb2
 
+from lepton.compression.v1 import compression_pb2
 from lepton_sdk.cli.jobs import add_job_commands
 from lepton_sdk.cli.progress import JobDisplay
 from lepton_sdk.cli.session import (

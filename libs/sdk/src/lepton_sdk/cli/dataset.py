@@ -1,11 +1,13 @@
 """`lepton dataset`: bring records, build and look at versions."""
 
+import contextlib
+from functools import partial
 from pathlib import Path
 
 import click
+
 from lepton.dataset.v1 import dataset_pb2
 from lepton_common.errors import AlreadyExists, InvalidField
-
 from lepton_sdk.cli.progress import JobDisplay
 from lepton_sdk.cli.session import (
     Output,
@@ -62,18 +64,12 @@ async def push(
     version = read_message(spec, dataset_pb2.DatasetVersionSpec(), "--spec")
     if label:
         version.schema.label = label
-    try:
+    # A dataset grows by pushing to it again.
+    with contextlib.suppress(AlreadyExists):
         await client.datasets.create(name.removeprefix("datasets/"))
-    except AlreadyExists:
-        # A dataset grows by pushing to it again.
-        pass
     with JobDisplay(output) as display:
         for source, path in parsed:
-            upload = await client.datasets.upload(
-                name,
-                path,
-                on_progress=lambda done, total, file=path.name: display.count(file, done, total),
-            )
+            upload = await client.datasets.upload(name, path, on_progress=partial(display.count, path.name))
             source.upload = upload.name
             version.sources.append(source)
         created = await client.datasets.create_version(name, version)

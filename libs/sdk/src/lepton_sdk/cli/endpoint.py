@@ -1,8 +1,8 @@
 """`lepton endpoint`: serve model versions under a name."""
 
 import click
-from lepton.endpoint.v1 import endpoint_pb2
 
+from lepton.endpoint.v1 import endpoint_pb2
 from lepton_sdk.cli.session import Output, connected, full_name, version_name
 from lepton_sdk.client import Client
 

@@ -1,10 +1,17 @@
 """`lepton lineage`: walk from a model version back to its source files."""
 
-import click
-from lepton.model.v1 import model_pb2
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import click
+
+from lepton.model.v1 import model_pb2
 from lepton_sdk.cli.session import Output, as_dict, connected, version_name
 from lepton_sdk.client import Client
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
 
 
 @click.command()
@@ -25,7 +32,7 @@ async def command(client: Client, output: Output, version: str) -> None:
     Console().print(tree)
 
 
-def _grow(tree, node: model_pb2.LineageNode, by_name: dict[str, model_pb2.LineageNode]) -> None:  # type: ignore[no-untyped-def]
+def _grow(tree: Tree, node: model_pb2.LineageNode, by_name: dict[str, model_pb2.LineageNode]) -> None:
     for name in node.parents:
         parent = by_name.get(name)
         if parent is None:

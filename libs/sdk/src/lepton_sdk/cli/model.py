@@ -1,8 +1,8 @@
 """`lepton model`: look at models and their versions."""
 
 import click
-from lepton.model.v1 import model_pb2
 
+from lepton.model.v1 import model_pb2
 from lepton_sdk.cli.session import Output, connected, full_name, version_name
 from lepton_sdk.client import Client
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from lepton_common.errors import InvalidField
 
+from lepton_common.errors import InvalidField
 from lepton_sdk.cli.session import Output, connected
 from lepton_sdk.client import Client
 from lepton_sdk.inference import DATATYPES
@@ -86,20 +86,25 @@ def _array(value: str, datatype: str, shape: list[int]) -> NDArray[Any]:
     """The value as an array of the input's datatype, the batch axis added to a single record."""
     import numpy as np
 
-    path = Path(value)
-    if path.suffix == ".npy" and path.exists():
-        array = np.load(path, allow_pickle=False)
-    elif path.suffix.lower() in {".png", ".jpg", ".jpeg", ".bmp"} and path.exists():
-        array = _image(path, shape[1:])
-    else:
-        try:
-            array = np.array(json.loads(value) if datatype != "BYTES" else _text(value))
-        except (json.JSONDecodeError, ValueError) as wrong:
-            raise InvalidField(f"{value!r} is neither a file nor JSON of one shape: {wrong}") from wrong
-    array = array.astype(object if datatype == "BYTES" else DATATYPES[datatype])
+    array: NDArray[Any] = _read(value, datatype, shape).astype(DATATYPES.get(datatype, "object"))
     if shape[1:] == [1] and array.ndim < 2:
         return array.reshape(-1, 1)
     return array[np.newaxis] if array.ndim == len(shape) - 1 else array
+
+
+def _read(value: str, datatype: str, shape: list[int]) -> NDArray[Any]:
+    import numpy as np
+
+    path = Path(value)
+    if path.suffix == ".npy" and path.exists():
+        stored: NDArray[Any] = np.load(path, allow_pickle=False)
+        return stored
+    if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".bmp"} and path.exists():
+        return _image(path, shape[1:])
+    try:
+        return np.array(_text(value) if datatype == "BYTES" else json.loads(value))
+    except ValueError as wrong:
+        raise InvalidField(f"{value!r} is neither a file nor JSON of one shape: {wrong}") from wrong
 
 
 def _text(value: str) -> Any:

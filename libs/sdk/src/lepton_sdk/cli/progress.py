@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import click
-from lepton.job.v1 import job_pb2
 
+from lepton.job.v1 import job_pb2
 from lepton_sdk.cli.session import Output, as_dict
 from lepton_sdk.jobs import Job, state_name
 

@@ -12,8 +12,8 @@ from typing import Any, Concatenate, ParamSpec
 import click
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from lepton_common.errors import Code, LeptonError
 
+from lepton_common.errors import Code, LeptonError
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.client import Client
 
@@ -168,6 +168,7 @@ def version_name(collection: str, name: str) -> str:
 def read_message(text: str | None, message: Any, where: str) -> Any:
     """A message from JSON text, or from a JSON or YAML file as `@file`."""
     from google.protobuf.json_format import ParseDict, ParseError
+
     from lepton_common.errors import InvalidField
 
     if not text:

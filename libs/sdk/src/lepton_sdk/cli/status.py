@@ -1,17 +1,20 @@
 """`lepton status`: show what runs and how it is."""
 
 import asyncio
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict
 
 import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from lepton_common.errors import LeptonError
 from lepton_common.rpc import connect
-
 from lepton_sdk.cli.session import Output, connected
 from lepton_sdk.client import Client
-from lepton_sdk.jobs import FINAL
+from lepton_sdk.jobs import FINAL, Job
+
+ANSWER_SECONDS = 3.0
 
 
 @click.command()
@@ -19,65 +22,53 @@ from lepton_sdk.jobs import FINAL
 async def command(client: Client, output: Output) -> None:
     """Show every service, its health, and how much work is open. Ends with 5 if a service does not answer."""
     addresses = asdict(client.addresses)
-    health = dict(
-        zip(
-            addresses,
-            await asyncio.gather(*map(_health, addresses.values())),
-            strict=True,
-        )
+    health = asyncio.gather(*map(_health, addresses.values()))
+    work = asyncio.gather(
+        _count("datasets", client.datasets.list()),
+        _open_jobs(client.training.list()),
+        _open_jobs(client.compression.list()),
+        _count("models", client.models.list()),
+        _count("endpoints", client.endpoints.list()),
+        _count("agents", client.agents.list()),
     )
-    work = {
-        "trainer": await _open_jobs(client.training.list()),
-        "compressor": await _open_jobs(client.compression.list()),
-        "registry": await _count(client.models.list(), "models", client.endpoints.list(), "endpoints"),
-        "data_ingest": await _count(client.datasets.list(), "datasets"),
-        "rl_agent": await _count(client.agents.list(), "agents"),
-    }
+    rows = list(zip(addresses, addresses.values(), await health, await work, strict=True))
     if output.json:
         output.document(
             {
-                service: {
-                    "address": address,
-                    "health": health[service],
-                    "work": work.get(service, ""),
-                }
-                for service, address in addresses.items()
+                service: {"address": address, "health": state, "work": open_work}
+                for service, address, state, open_work in rows
             }
         )
     else:
-        rows = [
-            [service.replace("_", "-"), address, health[service], work.get(service, "")]
-            for service, address in addresses.items()
-        ]
-        output.table(["SERVICE", "ADDRESS", "HEALTH", "WORK"], rows)
-    if any(state != "SERVING" for state in health.values()):
+        output.table(
+            ["SERVICE", "ADDRESS", "HEALTH", "WORK"],
+            [[service.replace("_", "-"), *rest] for service, *rest in rows],
+        )
+    if any(state != "SERVING" for _, _, state, _ in rows):
         click.get_current_context().exit(5)
 
 
 async def _health(address: str) -> str:
     async with connect(address) as channel:
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=3
+            answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
+                health_pb2.HealthCheckRequest(), timeout=ANSWER_SECONDS
             )
         except grpc.aio.AioRpcError as failure:
             return f"NO ANSWER ({failure.code().name})"
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
-async def _open_jobs(listing) -> str:  # type: ignore[no-untyped-def]
+async def _open_jobs(listing: Awaitable[Sequence[Job]]) -> str:
     try:
-        jobs = await asyncio.wait_for(listing, 3)
+        jobs = await asyncio.wait_for(listing, ANSWER_SECONDS)
     except (LeptonError, TimeoutError):
         return "?"
     return f"{sum(job.status.state not in FINAL for job in jobs)} open of {len(jobs)} jobs"
 
 
-async def _count(*listings) -> str:  # type: ignore[no-untyped-def]
-    counts = []
-    for listing, noun in zip(listings[::2], listings[1::2], strict=True):
-        try:
-            counts.append(f"{len(await asyncio.wait_for(listing, 3))} {noun}")
-        except (LeptonError, TimeoutError):
-            counts.append(f"? {noun}")
-    return ", ".join(counts)
+async def _count(noun: str, listing: Awaitable[Sequence[object]]) -> str:
+    try:
+        return f"{len(await asyncio.wait_for(listing, ANSWER_SECONDS))} {noun}"
+    except (LeptonError, TimeoutError):
+        return f"? {noun}"

@@ -4,8 +4,8 @@ import uuid
 from pathlib import Path
 
 import click
-from lepton.training.v1 import training_pb2
 
+from lepton.training.v1 import training_pb2
 from lepton_sdk.cli.jobs import add_job_commands
 from lepton_sdk.cli.progress import JobDisplay
 from lepton_sdk.cli.session import (

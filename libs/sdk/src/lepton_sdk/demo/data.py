@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from lepton_common.errors import MalformedFile
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from lepton.model.v1 import model_pb2
 
+from lepton.model.v1 import model_pb2
 from lepton_sdk import plots
 from lepton_sdk.demo.story import Story
 
@@ -81,15 +81,15 @@ def page(story: Story) -> str:
     counts = version.counts
     parts = [
         f"<h1>Lepton: {html.escape(story.images.name)}</h1>",
-        f"<p class=lead>{html.escape(story.images.description)}; and an agent on {run.name.split('/')[1]}.</p>",
+        f"<p class=lead>{html.escape(story.images.description)}; and an agent that balances a pole.</p>",
         _table(
             ["", "as trained (fp32)", f"as served ({story.chosen.name})"],
             summary(story),
         ),
         "<h2>Data</h2>",
         (
-            f"<p>{counts.train:,} training, {counts.validation:,} validation and {counts.test:,} test records, "
-            f"{version.rejected:,} rejected; digest <code>{version.digest[:16]}</code>.</p>"
+            f"<p>{counts.train:,} training, {counts.validation:,} validation and {counts.test:,} test "
+            f"records, {version.rejected:,} rejected; digest <code>{version.digest[:16]}</code>.</p>"
         ),
         "<h2>Training</h2>",
         _image(plots.curves_png(training.status.metrics), "learning curves"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from lepton.compression.v1 import compression_pb2
 from lepton.model.v1 import model_pb2
-
 from lepton_sdk import pipeline
 from lepton_sdk.client import Client
 from lepton_sdk.demo.data import Images
@@ -31,7 +32,7 @@ class Story:
     probabilities: NDArray[np.float32]
     """Of the held-out images, as the endpoint answered: [n, classes]."""
     rate: Rate
-    lineage: list[model_pb2.LineageNode]
+    lineage: Sequence[model_pb2.LineageNode]
     seconds: float
 
     @property

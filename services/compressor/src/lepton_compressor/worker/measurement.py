@@ -1,4 +1,4 @@
-"""What a model is worth where it will run: its outputs on the held-out split, and its time."""
+"""What a model is worth where it will run: its answers on the held-out records, and its time."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-Records = Mapping[str, NDArray[Any]]
-"""Raw columns by input name; the first axis is the records."""
+from lepton_compressor.selection import Candidate
+from lepton_compressor.worker.held_out import HeldOut, Records
 
 BATCH = 32
 ROUNDS = 5
 ROUND_SECONDS = 0.1
 SCORING_BATCH = 256
+
+Session = Any
+"""An `onnxruntime.InferenceSession`, which has no types."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,33 @@ class Latency:
     """Of 32 records."""
 
 
-def open_session(model: bytes, *, provider: str) -> onnxruntime.InferenceSession:
+def measure(
+    models: Mapping[str, bytes], held_out: HeldOut, expected: NDArray[np.float32], *, provider: str
+) -> list[Candidate]:
+    """Size, score, difference to Keras's answers and latency of every model by name, in one run."""
+    sessions = [_open(model, provider) for model in models.values()]
+    times = _latencies(sessions, held_out.records)
+    candidates = []
+    for (name, model), session, latency in zip(models.items(), sessions, times, strict=True):
+        answers = _answers(session, held_out.records)
+        candidates.append(
+            Candidate(
+                name=name,
+                precision=f"PRECISION_{name.upper()}",
+                size_bytes=len(model),
+                score=held_out.score(answers),
+                metric=held_out.metric,
+                latency_ms=latency.single,
+                batch_latency_ms=latency.batch,
+                max_difference=float(np.abs(answers - expected).max()),
+                # What really runs it: a provider that is missing is replaced without a word.
+                provider=session.get_providers()[0],
+            )
+        )
+    return candidates
+
+
+def _open(model: bytes, provider: str) -> Session:
     """A session on one thread, so that times compare and other work is not disturbed."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -37,53 +66,35 @@ def open_session(model: bytes, *, provider: str) -> onnxruntime.InferenceSession
     return onnxruntime.InferenceSession(model, options, providers=[provider])
 
 
-def outputs(session: onnxruntime.InferenceSession, records: Records) -> NDArray[np.float32]:
-    """The first output over all records."""
+def _answers(session: Session, records: Records) -> NDArray[np.float32]:
     count = len(next(iter(records.values())))
-    parts = [
-        session.run(
-            None,
-            {name: values[start : start + SCORING_BATCH] for name, values in records.items()},
-        )[0]
-        for start in range(0, count, SCORING_BATCH)
-    ]
-    return np.concatenate(parts)
+    return np.concatenate(
+        [
+            session.run(
+                None, {name: values[start : start + SCORING_BATCH] for name, values in records.items()}
+            )[0]
+            for start in range(0, count, SCORING_BATCH)
+        ]
+    )
 
 
-def accuracy(probabilities: NDArray[np.float32], labels: NDArray[Any]) -> float:
-    """Share of the records whose likeliest class is the label. Shapes [n, classes] and [n]."""
-    return float((probabilities.argmax(axis=1) == labels).mean())
-
-
-def negative_relative_error(predictions: NDArray[np.float32], labels: NDArray[Any]) -> float:
-    """-mse / variance of the labels, which is R^2 - 1: 0 at best, -1 for always predicting the mean. Shapes
-    [n, 1] and [n]."""
-    errors = predictions.reshape(-1).astype(np.float64) - labels
-    variance = float(np.var(labels.astype(np.float64))) or 1.0
-    return -float(np.mean(errors**2)) / variance
-
-
-def latencies(sessions: Sequence[onnxruntime.InferenceSession], records: Records) -> list[Latency]:
+def _latencies(sessions: Sequence[Session], records: Records) -> list[Latency]:
     """Time all sessions in turn, round by round, so that a change of the machine's speed meets them all."""
     one = {name: values[:1] for name, values in records.items()}
     several = {name: np.resize(values, (BATCH, *values.shape[1:])) for name, values in records.items()}
-    singles: list[list[float]] = [[] for _ in sessions]
-    batches: list[list[float]] = [[] for _ in sessions]
-    for _ in range(ROUNDS):
-        for place, session in enumerate(sessions):
-            singles[place].append(_median_ms(session, one))
-            batches[place].append(_median_ms(session, several))
-    return [
-        Latency(float(np.median(single)), float(np.median(batch)))
-        for single, batch in zip(singles, batches, strict=True)
+    rounds = [
+        [(_median_ms(session, one), _median_ms(session, several)) for session in sessions]
+        for _ in range(ROUNDS)
     ]
+    medians = np.median(np.array(rounds), axis=0)
+    return [Latency(float(single), float(batch)) for single, batch in medians]
 
 
-def _median_ms(session: onnxruntime.InferenceSession, feed: Records) -> float:
+def _median_ms(session: Session, feed: Records) -> float:
     session.run(None, feed)
     times = []
     end = time.perf_counter() + ROUND_SECONDS
-    while time.perf_counter() < end:
+    while time.perf_counter() < end or not times:
         began = time.perf_counter()
         session.run(None, feed)
         times.append(time.perf_counter() - began)

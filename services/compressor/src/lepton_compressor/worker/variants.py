@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from lepton_learn.exporting import TRANSFORM_PREFIX
 from numpy.typing import NDArray
+
+from lepton_learn.exporting import TRANSFORM_PREFIX
 
 QUANTIZED_OPERATORS = (
     "Conv",
@@ -25,6 +26,9 @@ QUANTIZED_OPERATORS = (
     "GlobalAveragePool",
 )
 """What has 8-bit kernels in ONNX Runtime. Softmax and reshaping stay in float."""
+
+TRANSFORM_PREFIX = "transform/"
+"""Of the names that `lepton_learn.transform_onnx` gives to its nodes."""
 
 CALIBRATION_BATCH = 32
 
@@ -45,10 +49,10 @@ def to_fp16(model: bytes) -> bytes:
 
 
 def to_int8(model: bytes, records: Mapping[str, NDArray[Any]]) -> bytes:
-    """Store weights as int8 per channel and compute on uint8 activations, with ranges calibrated on `records`.
+    """Store weights as int8 per channel and compute on uint8 activations, ranges calibrated on `records`.
 
-    Unsigned activations with signed weights are what VNNI and its kin multiply natively; signed activations run
-    slower than fp32 on x86 (onnxruntime#20052). Static quantisation of Jacob et al., 2018.
+    Unsigned activations with signed weights are what VNNI and its kin multiply natively; signed activations
+    run slower than fp32 on x86 (onnxruntime#20052). Static quantisation of Jacob et al., 2018.
 
     Args:
         model: the fp32 model.

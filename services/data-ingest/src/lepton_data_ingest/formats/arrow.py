@@ -34,7 +34,7 @@ def cell_bytes(kind: pa.DataType) -> int:
     if isinstance(kind, pa.FixedShapeTensorType):
         return cell_bytes(kind.storage_type)
     if isinstance(kind, pa.FixedSizeListType):
-        return kind.list_size * max(1, cell_bytes(kind.value_type))
+        return int(kind.list_size) * max(1, cell_bytes(kind.value_type))
     return int(kind.bit_width) // 8 if _is_scalar(kind) else 0
 
 
@@ -50,7 +50,7 @@ def values(array: Array) -> Values:
     if _is_file(array.type):
         return Pictures(array.to_pylist())
     if _is_text(array.type):
-        return Texts(array.cast(pa.string()))
+        return Texts.of(array)
     return _numbers(array)
 
 

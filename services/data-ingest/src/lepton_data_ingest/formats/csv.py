@@ -152,7 +152,7 @@ def _texts(rows: pa.RecordBatch, places: NDArray[np.int64], faults: tuple[Fault,
             for row in np.flatnonzero(texts.is_null()).tolist():
                 faulty[row] = Fault(int(places[row]), "it is not UTF-8", column=name)
         trimmed = pc.utf8_trim_whitespace(texts)
-        columns[name] = Texts(pc.if_else(pc.equal(trimmed, pa.scalar("")), None, trimmed), untyped=True)
+        columns[name] = Texts.of(pc.if_else(pc.equal(trimmed, pa.scalar("")), None, trimmed), untyped=True)
     return RecordBatch(columns, places, faults).without(faulty)
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -42,17 +42,22 @@ class Numbers:
 class Texts:
     """Texts, of categories or of numbers still to be parsed."""
 
-    values: "pa.Array[Any]"
-    """Of Arrow's type string, [n]; null where there is no value."""
+    values: pa.StringArray
+    """[n]; null where there is no value."""
     untyped: bool = False
     """Whether the source knows only texts (CSV), so that one may stand for a number."""
 
     def __len__(self) -> int:
         return len(self.values)
 
+    @classmethod
+    def of(cls, values: "pa.Array[Any]", *, untyped: bool = False) -> "Texts":
+        """Any array of texts, or of what has a text."""
+        return cls(cast(pa.StringArray, values.cast(pa.string())), untyped)
+
     def take(self, kept: NDArray[np.bool_]) -> "Texts":
         """Those where `kept` [n] is true."""
-        return Texts(self.values.filter(pa.array(kept)), self.untyped)
+        return Texts.of(self.values.filter(pa.array(kept)), untyped=self.untyped)
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,15 @@
 
 import gzip
 import zlib
-from enum import StrEnum
 from pathlib import Path
 
 from lepton_data_ingest.formats import idx, tar
+from lepton_data_ingest.formats.format import Format
 from lepton_data_ingest.formats.records import malformed
 
 _HEAD_BYTES = 512
 _PARQUET = b"PAR1"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-
-
-class Format(StrEnum):
-    """A format that can be read."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    NPZ = "npz"
-    IDX = "idx"
-    IMAGE_TAR = "image_tar"
 
 
 def sniff(path: Path, file: str) -> Format:

@@ -8,6 +8,7 @@ Double Q-learning, van Hasselt et al., 2016: the network that learns picks the n
 network says what it is worth. The target is what the network was when the call began.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,6 +26,10 @@ CLIP_NORM = 10.0
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 """Adam's decay rates and the number that keeps it from dividing by zero."""
+
+
+_PARTS = ("layer", "first", "second")
+"""Names of the parts of a state that are one array for each layer."""
 
 
 class State(NamedTuple):
@@ -49,13 +54,16 @@ class DoubleDqn:
     Args:
         layers: the network to start from, with a duelling head.
         batch_size: transitions a gradient step.
+
+    Attributes:
+        observation_size: numbers in one observation.
     """
 
     def __init__(self, layers: Layers, *, batch_size: int) -> None:
-        observation_size = layers[0].shape[0]
+        self.observation_size = int(layers[0].shape[0])
         zeros = tuple(np.zeros_like(layer) for layer in layers)
         self._state = State(layers, zeros, zeros, np.float32(0.0))
-        self._batch_shape = (UPDATES_PER_CALL, batch_size, 2 * observation_size + EXTRA_COLUMNS)
+        self._batch_shape = (UPDATES_PER_CALL, batch_size, 2 * self.observation_size + EXTRA_COLUMNS)
         self._learn = tf.function(_learn, jit_compile=True)
 
     @property
@@ -83,16 +91,15 @@ class DoubleDqn:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the network and its optimizer."""
-        parts = {"layer": self._state.layers, "first": self._state.first, "second": self._state.second}
-        arrays = {f"{name}{n}": np.asarray(array) for name, part in parts.items() for n, array in enumerate(part)}
-        return arrays | {"count": np.asarray(self._state.count)}
+        state = {"count": np.asarray(self._state.count)}
+        for name, part in zip(_PARTS, self._state[:-1], strict=True):
+            state |= {f"{name}{n}": np.asarray(array) for n, array in enumerate(part)}
+        return state
 
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `state` returned."""
         places = range(len(self._state.layers))
-        layers, first, second = (
-            tuple(state[f"{name}{n}"] for n in places) for name in ("layer", "first", "second")
-        )
+        layers, first, second = (tuple(state[f"{name}{n}"] for n in places) for name in _PARTS)
         self._state = State(layers, first, second, np.float32(state["count"]))
 
 

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lepton_rl_agent.agent import AgentConfig, Dqn
-from lepton_rl_agent.spaces import Box
+from lepton_rl_agent.spaces import Box, Spaces
 from lepton_rl_agent.worker import network
 from lepton_rl_agent.worker.double_dqn import DoubleDqn
+from lepton_rl_agent.worker.policy import NetworkPolicy
 from lepton_rl_agent.worker.replay import ReplayBuffer
 
 BLOCK_STEPS = 256
@@ -36,36 +37,58 @@ RATE_FALLS_TO = 0.01
 """Share of the learning rate that is left at the end of a run."""
 
 
+def new_network(spaces: Spaces, algorithm: Dqn, *, seed: int) -> DoubleDqn:
+    """Return a network for these spaces that has not learned anything."""
+    if not isinstance(spaces.observation, Box):
+        raise TypeError("a network takes real numbers")
+    widths = (spaces.observation.size, *algorithm.hidden_units, 1 + spaces.actions)
+    layers = network.initial(np.random.default_rng(seed), widths)
+    return DoubleDqn(layers, batch_size=algorithm.batch_size)
+
+
+def learning_rate_at(step: int, steps: int, *, first: float) -> float:
+    """Return the step size of Adam at a step of a run: it falls in a line to a hundredth."""
+    return first * (1.0 - (1.0 - RATE_FALLS_TO) * step / steps)
+
+
 class DqnLearner:
     """Learns a network by acting epsilon-greedily with what it has learned so far.
 
     Args:
-        config: the agent; its algorithm is `Dqn` and it sees a `Box` space.
+        config: the agent; it sees a `Box` space.
+        algorithm: how it learns.
+        world: the environment it learns in.
         steps: environment steps of the whole run.
         seed: of the first weights.
     """
 
-    def __init__(self, config: AgentConfig, *, steps: int, seed: int) -> None:
-        algorithm, seen = config.algorithm, config.spaces.observation
-        if not isinstance(algorithm, Dqn) or not isinstance(seen, Box):
-            raise TypeError("a network is learned by DQN from a box space")
+    def __init__(
+        self,
+        config: AgentConfig,
+        algorithm: Dqn,
+        *,
+        world: gymnasium.Env[Any, Any],
+        steps: int,
+        seed: int,
+    ) -> None:
+        self._world = world
         self._actions = config.spaces.actions
         self._steps = steps
-        self._learning_rate = algorithm.learning_rate
+        self._first_rate = algorithm.learning_rate
         self._warm_up = min(WARM_UP_STEPS, steps // 10)
+        self._network = new_network(config.spaces, algorithm, seed=seed)
         self._buffer = ReplayBuffer(
-            algorithm.buffer_size, seen.size, discount=config.discount, n_step=algorithm.n_step
+            algorithm.buffer_size,
+            self._network.observation_size,
+            discount=config.discount,
+            n_step=algorithm.n_step,
         )
-        widths = (seen.size, *algorithm.hidden_units, 1 + self._actions)
-        first = network.initial(np.random.default_rng(seed), widths)
-        self._network = DoubleDqn(first, batch_size=algorithm.batch_size)
-        self._layers = network.fold_duel(first)
+        self._layers = network.fold_duel(self._network.layers())
 
-    def learn(self, world: gymnasium.Env[Any, Any], steps: range, *, seed: int) -> list[float]:
+    def learn(self, steps: range, *, seed: int) -> list[float]:
         """Act and learn, from a new episode on.
 
         Args:
-            world: the environment.
             steps: which steps of the run these are.
             seed: of the environment, of the exploration and of the batches.
 
@@ -73,29 +96,24 @@ class DqnLearner:
             The sum of the rewards of each episode that came to its end.
         """
         rng = np.random.default_rng(seed)
-        episodes = _Episodes(world, self._buffer, seed=seed)
+        episodes = _Episodes(self._world, self._buffer, seed=seed)
         for start in range(steps.start, steps.stop, BLOCK_STEPS):
             block = range(start, min(start + BLOCK_STEPS, steps.stop))
             explore = rng.random(len(block)) < [self._epsilon_at(step) for step in block]
             choices = np.where(explore, rng.integers(self._actions, size=len(block)), -1)
             for choice in choices.tolist():
                 episodes.step(choice if choice >= 0 else self._best(episodes.observation))
-            if block.stop >= self._warm_up:
-                rate = self._learning_rate * (1.0 - (1.0 - RATE_FALLS_TO) * block.stop / self._steps)
-                self._network.learn(
-                    self._buffer.sample(rng, self._network.rows_per_call), learning_rate=rate
-                )
+            if block.stop >= self._warm_up and len(self._buffer):
+                rows = self._buffer.sample(rng, self._network.rows_per_call)
+                rate = learning_rate_at(block.stop, self._steps, first=self._first_rate)
+                self._network.learn(rows, learning_rate=rate)
                 self._layers = network.fold_duel(self._network.layers())
         episodes.cut()
         return episodes.returns
 
-    def values(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the action values of observations, `[batch, *shape] -> [batch, actions]`."""
-        return network.action_values(self._layers, observations)
-
-    def layers(self) -> network.Layers:
-        """Return the network as a policy keeps it."""
-        return self._layers
+    def policy(self) -> NetworkPolicy:
+        """Return what has been learned so far."""
+        return NetworkPolicy(self._layers)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that a run needs to go on from here, what is remembered included."""
@@ -111,7 +129,7 @@ class DqnLearner:
         return max(EPSILON_FALLS_TO, 1.0 - (1.0 - EPSILON_FALLS_TO) * step / (EXPLORING_SHARE * self._steps))
 
     def _best(self, observation: NDArray[np.float32]) -> int:
-        return int(network.action_values(self._layers, observation[np.newaxis]).argmax())
+        return int(network.action_values(self._layers, observation).argmax())
 
 
 class _Episodes:

@@ -1,26 +1,21 @@
 """How good a policy is: episodes that it plays without exploring."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lepton_rl_agent import environments
-
-Values: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
-"""Action values `[batch, actions]` of observations: `[batch]` whole numbers, or `[batch, *shape]`."""
+from lepton_rl_agent.worker.policy import Policy
 
 MAX_PARALLEL = 32
 """Episodes that are played side by side."""
 
 
-def play_greedily(environment: str, values: Values, *, episodes: int, seed: int) -> NDArray[np.float64]:
+def play_greedily(environment: str, policy: Policy, *, episodes: int, seed: int) -> NDArray[np.float64]:
     """Play episodes, always taking the action of the highest value.
 
     Args:
         environment: id of the environment.
-        values: the policy's action values.
+        policy: what to play by.
         episodes: how many to play.
         seed: of the environments; equal seeds give equal episodes.
 
@@ -29,17 +24,17 @@ def play_greedily(environment: str, values: Values, *, episodes: int, seed: int)
     """
     seeds = np.random.default_rng(seed)
     counts = [min(MAX_PARALLEL, episodes - played) for played in range(0, episodes, MAX_PARALLEL)]
-    return np.concatenate([_play(environment, values, count, int(seeds.integers(2**31))) for count in counts])
+    return np.concatenate([_play(environment, policy, count, int(seeds.integers(2**31))) for count in counts])
 
 
-def _play(environment: str, values: Values, count: int, seed: int) -> NDArray[np.float64]:
+def _play(environment: str, policy: Policy, count: int, seed: int) -> NDArray[np.float64]:
     worlds = environments.make_several(environment, count)
     try:
         observations, _ = worlds.reset(seed=seed)
         returns = np.zeros(count)
         playing = np.ones(count, dtype=bool)
         while playing.any():
-            actions = values(observations).argmax(axis=1)
+            actions = policy.values(observations).argmax(axis=1)
             observations, rewards, terminated, truncated, _ = worlds.step(actions)
             # An environment that is done starts anew by itself; only its first episode counts.
             returns += rewards * playing

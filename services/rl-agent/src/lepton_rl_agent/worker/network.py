@@ -12,7 +12,7 @@ so acting in an environment needs none.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ def initial(rng: np.random.Generator, widths: Sequence[int]) -> Layers:
         rng: source of the weights; the biases are 0.
         widths: of the observation, of each hidden layer, and of the output.
     """
-    layers: list[NDArray[np.float32]] = []
+    layers: list[NDArray[np.float64]] = []
     for inputs, outputs in pairwise(widths):
         limit = np.sqrt(6.0 / (inputs + outputs))
         layers += [rng.uniform(-limit, limit, (inputs, outputs)), np.zeros(outputs)]
@@ -52,14 +52,15 @@ def fold_duel(layers: Layers) -> Layers:
     return (*layers[:-2], *last)
 
 
-def action_values(layers: Layers, observations: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the action values of observations, `[batch, *shape] -> [batch, actions]`.
+def action_values(layers: Layers, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the action values of flat observations, `[..., numbers] -> [..., actions]`.
 
     Args:
         layers: as `fold_duel` returns them.
-        observations: any real dtype.
+        observations: one, or a batch.
     """
-    x = observations.reshape(len(observations), -1).astype(np.float32, copy=False)
-    for weights, bias in zip(layers[:-2:2], layers[1:-2:2], strict=True):
-        x = np.maximum(x @ weights + bias, 0.0)
+    x = observations
+    for n in range(0, len(layers) - 2, 2):
+        x = x @ layers[n] + layers[n + 1]
+        np.maximum(x, 0.0, out=x)
     return np.asarray(x @ layers[-2] + layers[-1])

@@ -1,0 +1,55 @@
+"""A trained model as the files of a model version: `model.keras`, `transform.json`, `history.json`."""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import keras
+
+from lepton_common.errors import InvalidModel
+from lepton_learn.families import build_from_config
+from lepton_learn.recipe import KerasConfig
+from lepton_learn.transform import FittedTransform
+
+MODEL = "model.keras"
+"""The model in Keras's own format; takes transformed features."""
+TRANSFORM = "transform.json"
+"""Schema and fitted transform, as `FittedTransform.to_json` writes them."""
+HISTORY = "history.json"
+"""The figures of each epoch, as a list."""
+
+_WEIGHTS = "model.weights.h5"
+
+
+def artifact_files(
+    model: keras.Model, transform: FittedTransform, *, history: Sequence[dict[str, float]]
+) -> dict[str, bytes]:
+    """The files of a trained model by path."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / MODEL
+        model.save(path)
+        saved = path.read_bytes()
+    return {MODEL: saved, TRANSFORM: transform.to_json(), HISTORY: json.dumps(list(history)).encode()}
+
+
+def load_artifact(folder: Path) -> tuple[keras.Model, FittedTransform]:
+    """Load a model and its transform from the folder that holds the files.
+
+    Whoever may register a version may bring any bytes. So the model is built from its config as one from
+    outside is, and only the weights are taken from the file besides.
+
+    Raises:
+        UnsafeModel, TooLarge: the config holds what it may not.
+        InvalidModel: the files are not a trained model.
+    """
+    try:
+        transform = FittedTransform.from_json((folder / TRANSFORM).read_bytes())
+        with zipfile.ZipFile(folder / MODEL) as archive, TemporaryDirectory() as scratch:
+            config = KerasConfig(archive.read("config.json").decode())
+            model = build_from_config(config, transform)
+            model.load_weights(archive.extract(_WEIGHTS, scratch))
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidModel("the files are not a trained model and its transform") from error
+    return model, transform

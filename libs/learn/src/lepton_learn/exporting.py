@@ -1,0 +1,78 @@
+"""A trained model as one ONNX graph that takes raw records: transform, model and softmax.
+
+onnx and tf2onnx are imported where they are used: only what exports needs them, and tf2onnx takes seconds.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lepton_common.errors import InvalidModel
+from lepton_learn.schema import PREDICTION, PROBABILITIES
+from lepton_learn.task import task_of
+from lepton_learn.transform import FittedTransform
+
+
+def export_onnx(model: keras.Model, transform: FittedTransform) -> bytes:
+    """Export a trained model.
+
+    Inputs are named as the feature columns and take raw values (`lepton_learn.signature`); the output is
+    `probabilities` [batch, classes] or `prediction` [batch, 1] in the label's own unit. The batch is dynamic.
+
+    Raises:
+        InvalidModel: the model holds an operation that ONNX has no form for.
+    """
+    import onnx
+    from onnx import compose
+
+    from lepton_learn.transform_onnx import INPUTS, transform_graph
+
+    # The prefix keeps the model's names apart from those of the columns.
+    core = compose.add_prefix(_model_graph(model, transform), "model/", rename_outputs=False)
+    front = transform_graph(transform)
+    front.ir_version = core.ir_version
+    whole = compose.merge_models(
+        front, core, io_map=[(INPUTS, core.graph.input[0].name)], name="lepton", producer_name="lepton"
+    )
+    _tidy(whole)
+    onnx.checker.check_model(whole, full_check=True)
+    return bytes(whole.SerializeToString())
+
+
+def _model_graph(model: keras.Model, transform: FittedTransform) -> Any:
+    """The model with its answers, fed transformed features."""
+    import tf2onnx
+
+    from lepton_learn.transform_onnx import OPSET
+
+    task = task_of(model, transform, label_scale=None)
+    output = PROBABILITIES if transform.classes else PREDICTION
+    specification = tf.TensorSpec((None, *transform.input_shape), tf.float32, name="inputs")
+
+    def answers(inputs: Any) -> Any:
+        return {output: tf.identity(task.answers(model(inputs, training=False)), name=output)}
+
+    try:
+        graph, _ = tf2onnx.convert.from_function(
+            tf.function(answers, input_signature=[specification]),
+            input_signature=[specification],
+            opset=OPSET,
+        )
+    except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
+        raise InvalidModel(f"the model cannot be exported to ONNX: {error}") from error
+    return graph
+
+
+def _tidy(model: Any) -> None:
+    """Call the free dimension `batch` at inputs and outputs, and name each set of operators in use once."""
+    import onnx
+
+    # Shapes in between hold other names for the batch; whoever needs them infers them.
+    del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    used = {node.domain for node in model.graph.node}
+    versions = {opset.domain: opset.version for opset in model.opset_import if opset.domain in used}
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(*one) for one in sorted(versions.items()))

@@ -1,0 +1,1 @@
+"""The compressor's outside world: the contracts, and the services that it calls."""

@@ -1,0 +1,1 @@
+"""What the service keeps: datasets, uploads and versions in the resource store, their bytes in the object store."""

@@ -1,0 +1,1 @@
+"""What runs as a job: building a dataset version."""

@@ -1,0 +1,17 @@
+"""`python -m lepton_registry`: reads the settings, puts the parts together, serves."""
+
+from lepton_common.records import ResourceStore
+from lepton_common.server import main, serve
+from lepton_registry.api import services
+from lepton_registry.settings import Settings
+
+
+async def run() -> None:
+    """Serves until told to stop."""
+    settings = Settings()
+    records = await ResourceStore.open(settings.database_url)
+    await serve(settings, services(records), on_stop=[records.close])
+
+
+if __name__ == "__main__":
+    main(run)

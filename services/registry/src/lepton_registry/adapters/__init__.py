@@ -1,0 +1,1 @@
+"""The registry's resources in the resource store."""

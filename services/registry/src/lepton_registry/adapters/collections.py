@@ -1,0 +1,60 @@
+"""What the registry keeps."""
+
+from collections.abc import Container
+
+from lepton.endpoint.v1.endpoint_pb2 import Endpoint
+from lepton.model.v1.model_pb2 import Model, ModelVersion
+from lepton_common.errors import InUse, NotFound
+from lepton_common.records import ResourceStore, Rows
+from lepton_registry.model import is_latest, model_of
+
+
+class Collections:
+    """The collections of the registry.
+
+    Attributes:
+        records: The store that they are in.
+        models: `models/{model}`.
+        versions: `models/{model}/versions/{version}`.
+        endpoints: `endpoints/{endpoint}`, without what servers report.
+        reports: `endpoints/{endpoint}/replicas/{replica}`: an endpoint as one server sees it, of which
+            only `serving` is filled. A collection of its own, since reports come every few seconds:
+            they change no endpoint's etag and wake nobody who watches endpoints.
+    """
+
+    def __init__(self, records: ResourceStore) -> None:
+        """Take the collections of `records`."""
+        self.records = records
+        self.models = records.collection(Model)
+        self.versions = records.collection(ModelVersion)
+        self.endpoints = records.collection(Endpoint)
+        self.reports = records.collection(Endpoint, kind="lepton.endpoint.v1.Endpoint/replicas")
+
+
+def find_version(versions: Rows[ModelVersion], name: str) -> ModelVersion:
+    """Return the version of this name, which may end in `latest`.
+
+    Raises:
+        NotFound: There is none.
+    """
+    if not is_latest(name):
+        return versions.get(name)
+    newest = versions.list(parent=model_of(name), page_size=1, newest_first=True).items
+    if not newest:
+        raise NotFound(f"{model_of(name)!r} has no version", metadata={"name": name})
+    return newest[0]
+
+
+def check_unserved(endpoints: Rows[Endpoint], versions: Container[str]) -> None:
+    """Check that no endpoint serves any of these versions.
+
+    Raises:
+        InUse: One does.
+    """
+    for endpoint in endpoints.each():
+        for target in endpoint.targets:
+            if target.model_version in versions:
+                raise InUse(
+                    f"{endpoint.name!r} serves {target.model_version!r}",
+                    metadata={"name": target.model_version, "endpoint": endpoint.name},
+                )

@@ -1,0 +1,170 @@
+"""Endpoints, and what inference servers report of them, in the resource store."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from lepton.endpoint.v1.endpoint_pb2 import Endpoint, EndpointServing, ServingStatus
+from lepton.model.v1.model_pb2 import MODEL_FORMAT_ONNX, ModelVersion
+from lepton_common.records import Page, Transaction
+from lepton_registry.adapters.collections import Collections, find_version
+from lepton_registry.endpoint import Target, check_targets
+from lepton_registry.model import Format
+from lepton_registry.reports import counts, endpoint_of, report_name
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that is served at one moment.
+
+    Attributes:
+        endpoints: All endpoints, by name, without what servers report.
+        versions: Every version that they name.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    versions: tuple[ModelVersion, ...]
+
+
+class Endpoints:
+    """Endpoints, whose targets are ONNX versions of one model that exist."""
+
+    def __init__(self, collections: Collections) -> None:
+        """Keep them in `collections`."""
+        self._all = collections
+
+    async def create(self, endpoint: Endpoint, *, request_id: str) -> Endpoint:
+        """Add an endpoint; a target `latest` becomes the version that is the latest now.
+
+        Raises:
+            AlreadyExists: There is one of this name, made by another request.
+            NotFound: A target does not exist.
+            InvalidField: The targets cannot be served together.
+        """
+
+        def body(transaction: Transaction) -> Endpoint:
+            self._settle(transaction, endpoint)
+            return transaction.rows(self._all.endpoints).create(endpoint, request_id=request_id)
+
+        return await self._write(body)
+
+    async def get(self, name: str) -> Endpoint:
+        """Return an endpoint with what servers report of it, or raise NotFound."""
+
+        def body(transaction: Transaction) -> Endpoint:
+            endpoint = transaction.rows(self._all.endpoints).get(name)
+            self._add_serving(transaction, endpoint)
+            return endpoint
+
+        return await self._all.records.snapshot(body)
+
+    async def list(self, *, page_size: int, page_token: str, labels: Mapping[str, str]) -> Page[Endpoint]:
+        """Return a page of endpoints by name, with what servers report of them."""
+
+        def body(transaction: Transaction) -> Page[Endpoint]:
+            page = transaction.rows(self._all.endpoints).list(
+                page_size=page_size, page_token=page_token, labels=labels
+            )
+            for endpoint in page.items:
+                self._add_serving(transaction, endpoint)
+            return page
+
+        return await self._all.records.snapshot(body)
+
+    async def update(self, endpoint: Endpoint) -> Endpoint:
+        """Replace the labels, the targets and the batching of the endpoint of this name.
+
+        Raises:
+            NotFound: There is none of this name, or a target does not exist.
+            EtagMismatch: It carries an etag, and the stored one has another.
+            InvalidField: The targets cannot be served together.
+        """
+
+        def body(transaction: Transaction) -> Endpoint:
+            self._settle(transaction, endpoint)
+            return transaction.rows(self._all.endpoints).update(
+                endpoint.name, lambda stored: stored.CopyFrom(endpoint), etag=endpoint.etag
+            )
+
+        return await self._write(body)
+
+    async def delete(self, name: str, *, etag: str) -> None:
+        """Remove an endpoint, and what servers reported of it.
+
+        Raises:
+            NotFound: There is none of this name.
+            EtagMismatch: `etag` is given, and it has another.
+        """
+
+        def body(transaction: Transaction) -> None:
+            transaction.rows(self._all.endpoints).delete(name, etag=etag)
+            transaction.rows(self._all.reports).delete_children(name)
+
+        await self._all.records.transaction(body, self._all.endpoints, self._all.reports)
+
+    async def watch(self) -> AsyncIterator[Snapshot]:
+        """Yield what is served now, and again after it changed, through whichever replica; never ends."""
+
+        def body(transaction: Transaction) -> Snapshot:
+            endpoints = tuple(transaction.rows(self._all.endpoints).each())
+            names = {target.model_version for endpoint in endpoints for target in endpoint.targets}
+            versions = transaction.rows(self._all.versions)
+            return Snapshot(endpoints, tuple(versions.get(name) for name in sorted(names)))
+
+        async for _ in self._all.endpoints.changes():
+            yield await self._all.records.snapshot(body)
+
+    async def report(self, replica: str, endpoints: Iterable[EndpointServing]) -> None:
+        """Note all that an inference server says of endpoints, in place of what it said before.
+
+        What it says of an endpoint that does not exist is passed over: it may not have heard yet.
+        """
+
+        def body(transaction: Transaction) -> None:
+            known = transaction.rows(self._all.endpoints)
+            reports = transaction.rows(self._all.reports)
+            said = {
+                report_name(endpoint.endpoint, replica): endpoint
+                for endpoint in endpoints
+                if known.find(endpoint.endpoint) is not None
+            }
+            for name, endpoint in said.items():
+                reports.put(Endpoint(name=name, serving=_signed(endpoint.versions, replica)))
+            for old in list(reports.each()):
+                mine = old.name == report_name(endpoint_of(old.name), replica)
+                if old.name not in said and (mine or not _counts(old)):
+                    reports.delete(old.name)
+
+        await self._all.records.transaction(body, self._all.reports)
+
+    def _settle(self, transaction: Transaction, endpoint: Endpoint) -> None:
+        """Put a number for each `latest`, and check the targets."""
+        versions = transaction.rows(self._all.versions)
+        targets = []
+        for target in endpoint.targets:
+            version = find_version(versions, target.model_version)
+            target.model_version = version.name
+            stored_as = Format.ONNX if version.format == MODEL_FORMAT_ONNX else Format.KERAS
+            targets.append(Target(version.name, target.weight, stored_as))
+        check_targets(targets)
+
+    def _add_serving(self, transaction: Transaction, endpoint: Endpoint) -> None:
+        reports = transaction.rows(self._all.reports).each(parent=endpoint.name)
+        statuses = [status for report in reports if _counts(report) for status in report.serving]
+        statuses.sort(key=lambda status: (status.model_version, status.replica))
+        endpoint.serving.extend(statuses)
+
+    async def _write(self, body: Callable[[Transaction], Endpoint]) -> Endpoint:
+        return await self._all.records.transaction(body, self._all.endpoints, self._all.versions)
+
+
+def _counts(report: Endpoint) -> bool:
+    return counts(report.update_time.ToDatetime(UTC), datetime.now(UTC))
+
+
+def _signed(statuses: Iterable[ServingStatus], replica: str) -> Iterator[ServingStatus]:
+    for status in statuses:
+        signed = ServingStatus()
+        signed.CopyFrom(status)
+        signed.replica = replica
+        yield signed

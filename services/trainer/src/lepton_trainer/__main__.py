@@ -1,0 +1,53 @@
+"""The trainer as a process: reads the settings, wires everything, serves."""
+
+from lepton.dataset.v1.dataset_pb2_grpc import DatasetServiceStub
+from lepton.model.v1.model_pb2_grpc import ModelServiceStub
+from lepton.training.v1 import training_pb2
+from lepton.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
+from lepton_common.jobs import job as life
+from lepton_common.jobs.controller import Controller
+from lepton_common.jobs.processes import ProcessLauncher
+from lepton_common.objects import ObjectStore
+from lepton_common.records import ResourceStore
+from lepton_common.rpc import connect
+from lepton_common.server import Service, main, serve
+from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.kind import TrainingKind
+from lepton_trainer.adapters.models import Models
+from lepton_trainer.api import TrainingServicer
+from lepton_trainer.settings import Settings
+
+
+async def run() -> None:
+    """Serve until told to stop."""
+    settings = Settings()
+    store = await ResourceStore.open(settings.database_url)
+    objects = ObjectStore(settings.object_store_url)
+    launcher = ProcessLauncher(settings.run_directory)
+    data_ingest = connect(settings.data_ingest_address, settings=settings)
+    registry = connect(settings.registry_address, settings=settings)
+    jobs = store.collection(training_pb2.TrainingJob, index=life.index)
+    datasets = Datasets(DatasetServiceStub(data_ingest))
+    controller = Controller(
+        TrainingKind(jobs, objects, datasets=datasets, models=Models(ModelServiceStub(registry))),
+        launcher,
+        objects,
+        object_store_url=settings.object_store_url,
+        max_attempts=settings.max_attempts,
+        max_running=settings.max_running_jobs,
+    )
+    service = Service(
+        descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
+        add=add_TrainingServiceServicer_to_server,
+        servicer=TrainingServicer(jobs, datasets, controller=controller, launcher=launcher, objects=objects),
+    )
+    await serve(
+        settings,
+        [service],
+        tasks=[controller.run],
+        on_stop=[data_ingest.close, registry.close, store.close],
+    )
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,1 @@
+"""The trainer's outside world: the contracts, and the services that it calls."""

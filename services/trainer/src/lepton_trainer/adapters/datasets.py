@@ -1,0 +1,46 @@
+"""Dataset versions, as the dataset service tells of them."""
+
+from lepton.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from lepton.job.v1 import job_pb2
+from lepton_trainer.adapters.calls import CALL_SECONDS, answered_by
+from lepton_trainer.training import Column, DatasetVersion, SourceFile
+
+
+class Datasets:
+    """Reads dataset versions."""
+
+    def __init__(self, stub: dataset_pb2_grpc.DatasetServiceAsyncStub) -> None:
+        """Call through `stub`."""
+        self._stub = stub
+
+    async def get(self, name: str) -> DatasetVersion:
+        """Read a version; `.../versions/latest` gives the newest one that was built.
+
+        Raises:
+            NotFound: There is none.
+            DependencyUnavailable: The dataset service does not answer.
+        """
+        request = dataset_pb2.GetDatasetVersionRequest(name=name)
+        async with answered_by("dataset service"):
+            response = await self._stub.GetDatasetVersion(request, timeout=CALL_SECONDS)
+        return _decode(response.dataset_version)
+
+
+def _decode(version: dataset_pb2.DatasetVersion) -> DatasetVersion:
+    return DatasetVersion(
+        name=version.name,
+        state=job_pb2.JobState.Name(version.status.state).removeprefix("JOB_STATE_"),
+        columns=tuple(_decode_column(column) for column in version.schema.columns),
+        label=version.schema.label,
+        training_records=version.counts.train,
+        manifest=version.manifest,
+        digest=version.digest,
+        source_files=tuple(
+            SourceFile(filename=file.filename, sha256=file.sha256) for file in version.source_files
+        ),
+    )
+
+
+def _decode_column(column: dataset_pb2.Column) -> Column:
+    kind = dataset_pb2.ColumnType.Name(column.type).removeprefix("COLUMN_TYPE_").lower()
+    return Column(name=column.name, type=kind, shape=tuple(column.shape))

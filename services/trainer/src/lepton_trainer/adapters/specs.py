@@ -1,0 +1,91 @@
+"""Training specs, between the contract and the recipe that a training follows."""
+
+from typing import Literal
+
+from lepton.training.v1 import training_pb2
+from lepton_learn.recipe import (
+    Activation,
+    Architecture,
+    Cnn,
+    Convergence,
+    KerasConfig,
+    Mlp,
+    Optimizer,
+    Recipe,
+)
+
+_ACTIVATIONS: dict[training_pb2.Activation.ValueType, Activation] = {
+    training_pb2.ACTIVATION_UNSPECIFIED: "relu",
+    training_pb2.ACTIVATION_RELU: "relu",
+    training_pb2.ACTIVATION_SIGMOID: "sigmoid",
+    training_pb2.ACTIVATION_TANH: "tanh",
+}
+_OPTIMIZERS: dict[training_pb2.OptimizerKind.ValueType, Literal["adam", "sgd"]] = {
+    training_pb2.OPTIMIZER_KIND_UNSPECIFIED: "adam",
+    training_pb2.OPTIMIZER_KIND_ADAM: "adam",
+    training_pb2.OPTIMIZER_KIND_SGD: "sgd",
+}
+_LEARNING_RATES = {"adam": 0.001, "sgd": 0.01}
+
+
+def recipe_of(spec: training_pb2.TrainingSpec) -> Recipe:
+    """Decode a spec; what it leaves at zero takes its default."""
+    default = Recipe(architecture=Mlp())
+    return Recipe(
+        architecture=_architecture(spec),
+        optimizer=_optimizer(spec.optimizer),
+        batch_size=spec.batch_size or default.batch_size,
+        max_epochs=spec.max_epochs or default.max_epochs,
+        convergence=(
+            Convergence(patience=spec.convergence.patience, min_delta=spec.convergence.min_delta)
+            if spec.HasField("convergence")
+            else Convergence()
+        ),
+        seed=spec.seed,
+    )
+
+
+def fill_in(spec: training_pb2.TrainingSpec, recipe: Recipe) -> None:
+    """Write the values of a recipe into the spec that it was decoded from, so that defaults show."""
+    match recipe.architecture:
+        case Mlp(hidden_units=units, activation=activation):
+            spec.mlp.hidden_units[:] = units
+            spec.mlp.activation = training_pb2.Activation.Value(f"ACTIVATION_{activation.upper()}")
+        case Cnn(filters=filters, dense_units=dense_units, dropout=dropout):
+            spec.cnn.filters[:] = filters
+            spec.cnn.dense_units = dense_units
+            spec.cnn.dropout = dropout
+    kind = f"OPTIMIZER_KIND_{recipe.optimizer.kind.upper()}"
+    spec.optimizer.kind = training_pb2.OptimizerKind.Value(kind)
+    spec.optimizer.learning_rate = recipe.optimizer.learning_rate
+    spec.batch_size = recipe.batch_size
+    spec.max_epochs = recipe.max_epochs
+    spec.convergence.patience = recipe.convergence.patience
+    spec.convergence.min_delta = recipe.convergence.min_delta
+    spec.workers = spec.workers or 1
+
+
+def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
+    if spec.HasField("keras_config"):
+        return KerasConfig(spec.keras_config.json)
+    if spec.HasField("cnn"):
+        default = Cnn()
+        return Cnn(
+            filters=tuple(spec.cnn.filters) or default.filters,
+            dense_units=spec.cnn.dense_units or default.dense_units,
+            dropout=spec.cnn.dropout or default.dropout,
+        )
+    return Mlp(
+        hidden_units=tuple(spec.mlp.hidden_units) or Mlp().hidden_units,
+        activation=_ACTIVATIONS[spec.mlp.activation],
+        dropout=spec.mlp.dropout,
+    )
+
+
+def _optimizer(optimizer: training_pb2.Optimizer) -> Optimizer:
+    kind = _OPTIMIZERS[optimizer.kind]
+    return Optimizer(
+        kind=kind,
+        learning_rate=optimizer.learning_rate or _LEARNING_RATES[kind],
+        momentum=optimizer.momentum,
+    )

@@ -1,0 +1,100 @@
+"""The methods of `lepton.training.v1.TrainingService`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from lepton.training.v1 import training_pb2
+from lepton_common.jobs import api
+from lepton_common.jobs import job as life
+from lepton_common.jobs.controller import Controller
+from lepton_common.jobs.launcher import Launcher
+from lepton_common.objects import ObjectStore
+from lepton_common.records import Collection
+from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.specs import fill_in, recipe_of
+from lepton_trainer.training import check
+
+
+class TrainingServicer:
+    """Answers for training jobs."""
+
+    def __init__(
+        self,
+        jobs: Collection[training_pb2.TrainingJob],
+        datasets: Datasets,
+        *,
+        controller: Controller[training_pb2.TrainingJob],
+        launcher: Launcher,
+        objects: ObjectStore,
+    ) -> None:
+        """Accept jobs that `controller` brings to their end."""
+        self._jobs = jobs
+        self._datasets = datasets
+        self._controller = controller
+        self._launcher = launcher
+        self._objects = objects
+
+    async def CreateTrainingJob(
+        self, request: training_pb2.CreateTrainingJobRequest, context: Any
+    ) -> training_pb2.CreateTrainingJobResponse:
+        """Accepts a training job."""
+        job = training_pb2.TrainingJob(
+            name=f"trainingJobs/{request.training_job_id}",
+            labels=request.training_job.labels,
+            spec=request.training_job.spec,
+            status=life.queued(),
+        )
+        # A retry gets what it asked for even when the dataset is gone by now.
+        if await self._jobs.find(job.name) is None:
+            recipe = recipe_of(job.spec)
+            dataset = await self._datasets.get(job.spec.dataset_version)
+            check(recipe, dataset, workers=job.spec.workers or 1)
+            fill_in(job.spec, recipe)
+            job.spec.dataset_version = dataset.name
+        created = await self._jobs.create(job, request_id=request.request_id)
+        self._controller.wake()
+        return training_pb2.CreateTrainingJobResponse(training_job=created)
+
+    async def GetTrainingJob(
+        self, request: training_pb2.GetTrainingJobRequest, context: Any
+    ) -> training_pb2.GetTrainingJobResponse:
+        """Reads one training job."""
+        return training_pb2.GetTrainingJobResponse(training_job=await self._jobs.get(request.name))
+
+    async def ListTrainingJobs(
+        self, request: training_pb2.ListTrainingJobsRequest, context: Any
+    ) -> training_pb2.ListTrainingJobsResponse:
+        """Lists training jobs, newest first, without metrics."""
+        page = await self._jobs.list(
+            page_size=request.page_size,
+            page_token=request.page_token,
+            labels=request.label_filter,
+            newest_first=True,
+        )
+        return training_pb2.ListTrainingJobsResponse(
+            training_jobs=[api.without_metrics(job) for job in page.items],
+            next_page_token=page.next_page_token,
+        )
+
+    async def WatchTrainingJob(
+        self, request: training_pb2.WatchTrainingJobRequest, context: Any
+    ) -> AsyncIterator[training_pb2.WatchTrainingJobResponse]:
+        """Sends the training job now and after every change, until it has ended."""
+        async for job in api.watch(self._jobs, request.name):
+            yield training_pb2.WatchTrainingJobResponse(training_job=job)
+
+    async def CancelTrainingJob(
+        self, request: training_pb2.CancelTrainingJobRequest, context: Any
+    ) -> training_pb2.CancelTrainingJobResponse:
+        """Asks the training job to stop."""
+        job = await api.cancel(self._jobs, request.name, controller=self._controller)
+        return training_pb2.CancelTrainingJobResponse(training_job=job)
+
+    async def DeleteTrainingJob(
+        self, request: training_pb2.DeleteTrainingJobRequest, context: Any
+    ) -> training_pb2.DeleteTrainingJobResponse:
+        """Deletes the training job once it has ended."""
+        await api.delete(
+            self._jobs, request.name, etag=request.etag, launcher=self._launcher, objects=self._objects
+        )
+        return training_pb2.DeleteTrainingJobResponse()

@@ -1,0 +1,153 @@
+"""What a training job asks for, and whether it can be had: checked before a worker is started."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lepton_common.errors import FieldViolation, InvalidField, LeptonError, UnsafeModel, WrongState
+from lepton_learn.keras_config import check_config
+from lepton_learn.recipe import Cnn, KerasConfig, Recipe
+
+LABEL_TYPES = ("number", "integer", "category")
+"""Types of columns that a model can learn to predict."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a dataset version.
+
+    Attributes:
+        name: Its name.
+        type: number, integer, category, image or tensor.
+        shape: Shape of one value, of images and tensors.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file that went into a dataset version.
+
+    Attributes:
+        filename: Its name where it came from.
+        sha256: Its digest.
+    """
+
+    filename: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetVersion:
+    """What a training needs to know of the records.
+
+    Attributes:
+        name: `datasets/{dataset}/versions/{version}`.
+        state: State of the job that builds it, as `SUCCEEDED`.
+        columns: All columns.
+        label: Name of the column to predict; may be empty.
+        training_records: Records in the training split.
+        manifest: Key of its manifest in the object store.
+        digest: SHA-256 of the manifest.
+        source_files: What it was made from.
+    """
+
+    name: str
+    state: str
+    columns: tuple[Column, ...] = ()
+    label: str = ""
+    training_records: int = 0
+    manifest: str = ""
+    digest: str = ""
+    source_files: tuple[SourceFile, ...] = ()
+
+
+_STATES: Mapping[str, str] = {
+    "QUEUED": "is still being built: wait until it has SUCCEEDED",
+    "RUNNING": "is still being built: wait until it has SUCCEEDED",
+    "CANCELLING": "is being cancelled: build another version",
+    "CANCELLED": "was cancelled before it was built: build another version",
+    "FAILED": "could not be built: its error says why",
+}
+
+
+def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
+    """Refuse a training that cannot end well.
+
+    Raises:
+        WrongState: The dataset version is not built, or has nothing to learn from.
+        InvalidField: The recipe contradicts itself or does not fit the columns.
+        UnsafeModel: The Keras config could carry code.
+        InvalidModel: It is no Keras config.
+        TooLarge: It is too long, too deep or has too many layers.
+    """
+    if dataset.state != "SUCCEEDED":
+        why = _STATES.get(dataset.state, "is not built")
+        raise WrongState(f"{dataset.name} {why}", metadata={"name": dataset.name, "state": dataset.state})
+    _check_label(dataset)
+    if not dataset.training_records:
+        raise WrongState(f"{dataset.name} has no records in its training split")
+    _check_recipe(recipe, workers=workers)
+    features = [column for column in dataset.columns if column.name != dataset.label]
+    if not features:
+        raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")
+    match recipe.architecture:
+        case Cnn() if len(features) > 1 or len(features[0].shape) != 3:
+            found = ", ".join(_describe(column) for column in features)
+            raise _violation(
+                "cnn",
+                "takes one feature column, an image or a tensor of shape [height, width, channels]; "
+                f"{dataset.name} has {found}: train an mlp on them",
+            )
+        case KerasConfig(json=text):
+            _check_keras_config(text)
+
+
+def _check_label(dataset: DatasetVersion) -> None:
+    label = next((column for column in dataset.columns if column.name == dataset.label), None)
+    if label is None:
+        raise _violation(
+            "dataset_version",
+            f"must have a label to predict, and {dataset.name} has none: name one in its schema",
+        )
+    if label.type not in LABEL_TYPES:
+        raise _violation(
+            "dataset_version",
+            f"must have a label of type {', '.join(LABEL_TYPES)}; {dataset.name}'s label is {_describe(label)}",
+        )
+
+
+def _check_recipe(recipe: Recipe, *, workers: int) -> None:
+    if recipe.batch_size < workers:
+        raise _violation("batch_size", f"must be at least the number of workers, {workers}")
+    if recipe.optimizer.kind != "sgd" and recipe.optimizer.momentum:
+        raise _violation("optimizer.momentum", "is for SGD alone")
+
+
+def _check_keras_config(text: str) -> None:
+    try:
+        check_config(text)
+    except UnsafeModel:
+        raise
+    except LeptonError as error:
+        # Of the field it comes from, which the checker does not know.
+        raise type(error)(
+            error.message,
+            metadata=error.metadata,
+            violations=[FieldViolation(f"{_SPEC}keras_config.json", error.message)],
+        ) from error
+
+
+def _describe(column: Column) -> str:
+    shape = f" {list(column.shape)}" if column.shape else ""
+    return f"{column.name!r} ({column.type}{shape})"
+
+
+_SPEC = "training_job.spec."
+
+
+def _violation(field: str, description: str) -> InvalidField:
+    path = f"{_SPEC}{field}"
+    return InvalidField(f"{path}: {description}", violations=[FieldViolation(path, description)])

@@ -1,0 +1,71 @@
+"""A training job from its spec to its outcome.
+
+What can go wrong without TensorFlow goes wrong before it is imported, which takes ten seconds.
+"""
+
+import math
+from typing import Any
+
+from lepton_common.errors import Cancelled, SchemaViolation, Unimplemented
+from lepton_common.jobs.worker import Worker
+from lepton_common.manifests import put_blob
+from lepton_learn.examples import Examples
+from lepton_learn.keras_config import check_config
+from lepton_learn.manifest import Manifest, Split, load_manifest
+from lepton_learn.reading import read_split
+from lepton_learn.recipe import KerasConfig
+from lepton_learn.signature import signature
+from lepton_trainer.worker.spec import decode_recipe
+
+_MODELS = "models"
+
+
+def run_job(worker: Worker) -> dict[str, Any]:
+    """Train what the worker's spec asks for.
+
+    Returns:
+        `{"files": [{path, sha256, size_bytes, key}], "signature": {...}, "metrics": {name: figure}}`.
+
+    Raises:
+        UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset.
+        SchemaViolation: the dataset version has nothing to learn from.
+        Cancelled: the worker was asked to stop; the last whole epoch is kept for the next attempt.
+        Unimplemented: the job asks for several workers.
+    """
+    if worker.workers > 1:
+        raise Unimplemented("training with more than one worker is not supported by this release")
+    recipe = decode_recipe(worker.spec["spec"])
+    if isinstance(recipe.architecture, KerasConfig):
+        check_config(recipe.architecture.json)
+    worker.progress("reading", 0)
+    reference = worker.spec["manifest"]
+    manifest = load_manifest(worker.objects, reference["key"], sha256=reference["sha256"])
+    _check(manifest)
+    examples = {
+        split: Examples(manifest.transform, read_split(worker.objects, manifest, split)) for split in Split
+    }
+    if worker.stop_requested:
+        raise Cancelled("the training was asked to stop")
+
+    worker.progress("building", 0)
+    from lepton_trainer.worker.training import train_and_evaluate
+
+    trained = train_and_evaluate(worker, recipe, transform=manifest.transform, examples=examples)
+    worker.progress("saving", 0)
+    blobs = {path: put_blob(worker.objects, _MODELS, data) for path, data in trained.files.items()}
+    return {
+        "files": [
+            {"path": path, "sha256": blob.sha256, "size_bytes": blob.size_bytes, "key": blob.key}
+            for path, blob in blobs.items()
+        ],
+        "signature": signature(manifest.transform),
+        "metrics": {name: value for name, value in trained.metrics.items() if math.isfinite(value)},
+    }
+
+
+def _check(manifest: Manifest) -> None:
+    if manifest.records(Split.TRAIN) == 0:
+        raise SchemaViolation("the dataset version has no training records")
+    label = manifest.schema.label
+    if manifest.schema.is_classification and len(manifest.transform.classes) < 2:
+        raise SchemaViolation(f"all records have the same {label!r}: there is nothing to learn")

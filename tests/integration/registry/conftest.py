@@ -1,0 +1,89 @@
+"""A real registry on loopback, over both databases, and its real stubs."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import grpc
+import pytest
+
+from lepton.endpoint.v1 import endpoint_pb2_grpc
+from lepton.model.v1 import model_pb2, model_pb2_grpc
+from lepton_common.records import ResourceStore
+from lepton_common.rpc import connect, named_errors
+from lepton_common.server import Server
+from lepton_common.settings import ServerSettings
+from lepton_registry.api import services
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The stubs of a registry."""
+
+    models: "model_pb2_grpc.ModelServiceAsyncStub"
+    endpoints: "endpoint_pb2_grpc.EndpointServiceAsyncStub"
+
+    async def version(
+        self, parent: str = "models/digits", request_id: str = "", **fields: object
+    ) -> model_pb2.ModelVersion:
+        """Register a version: ONNX, of one file, where `fields` do not say otherwise."""
+        request = model_pb2.CreateModelVersionRequest(
+            parent=parent, model_version=onnx_version(**fields), request_id=request_id
+        )
+        return (await call(self.models.CreateModelVersion, request)).model_version
+
+
+Replicas: TypeAlias = Callable[[], Awaitable[Registry]]
+
+
+def onnx_version(**fields: object) -> model_pb2.ModelVersion:
+    """A version of one file `model.onnx`, with `fields` over that."""
+    given = {
+        "format": model_pb2.MODEL_FORMAT_ONNX,
+        "files": [
+            model_pb2.ArtifactFile(
+                path="model.onnx", sha256="a" * 64, size_bytes=10, key=f"models/blobs/{'a' * 64}"
+            )
+        ],
+        **fields,
+    }
+    return model_pb2.ModelVersion(**given)
+
+
+async def call(method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+    """Call a method; a refusal comes out as the named error that it is."""
+    with named_errors():
+        return await method(request, timeout=20)
+
+
+@asynccontextmanager
+async def running(database_url: str) -> AsyncIterator[Registry]:
+    """Run a registry over a database."""
+    records = await ResourceStore.open(database_url)
+    try:
+        async with (
+            Server(ServerSettings(drain_seconds=1), services(records)) as server,
+            connect(server.address) as channel,
+        ):
+            yield Registry(
+                model_pb2_grpc.ModelServiceStub(channel), endpoint_pb2_grpc.EndpointServiceStub(channel)
+            )
+    finally:
+        await records.close()
+
+
+@pytest.fixture
+async def replicas(database_url: str) -> AsyncIterator[Replicas]:
+    """Starts one registry after the other, all over one database."""
+    async with AsyncExitStack() as stack:
+        yield lambda: stack.enter_async_context(running(database_url))
+
+
+@pytest.fixture
+async def registry(replicas: Replicas) -> Registry:
+    """A registry over an empty database."""
+    return await replicas()

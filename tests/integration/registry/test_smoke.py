@@ -1,0 +1,3 @@
+from .conftest import Registry
+async def test_a(registry: Registry) -> None:
+    print((await registry.version()).name)

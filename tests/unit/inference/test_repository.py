@@ -1,0 +1,285 @@
+"""What is served, from the registry's word to the answer: loading, swapping, failing, unloading."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lepton_common.errors import (
+    DependencyUnavailable,
+    InvalidField,
+    LeptonError,
+    NotFound,
+    ShuttingDown,
+    WrongState,
+)
+from lepton_common.objects import ObjectStore
+from lepton_inference.artifacts import Artifacts
+from lepton_inference.batcher import BatchLimits
+from lepton_inference.catalogue import Catalogue, Endpoint, Version, check_model_name, check_model_version
+from lepton_inference.deployment import Deployment, State
+from lepton_inference.loader import Loader
+from lepton_inference.model import Model, RuntimeOptions
+from lepton_inference.repository import Repository
+from lepton_inference.routing import Route
+from lepton_inference.signature import Signature, Tensor, TensorSpec
+
+Publish = Callable[[int, float], Version]
+
+
+@pytest.fixture
+async def loader(store: ObjectStore, tmp_path: Path) -> Loader:
+    return Loader(Artifacts(store, tmp_path / "cache"), RuntimeOptions(threads=1))
+
+
+@pytest.fixture
+async def repository(loader: Loader) -> AsyncIterator[Repository]:
+    repository = Repository(loader.load, limits=BatchLimits())
+    yield repository
+    await repository.drain()
+
+
+def catalogue(*weights: tuple[Version, int], max_batch_size: int = 32) -> Catalogue:
+    """Endpoint `e` with these versions and their weights."""
+    routes = tuple(Route(version.name, weight) for version, weight in weights)
+    endpoint = Endpoint("e", routes, max_batch_size=max_batch_size)
+    return Catalogue((endpoint,), {version.name: version for version, _ in weights})
+
+
+async def settle(repository: Repository) -> None:
+    """Waits until nothing is being loaded any more."""
+    async with asyncio.timeout(30):
+        while any(deployment.is_pending for _, deployment in repository.deployments()):
+            repository.changed.clear()
+            await repository.changed.wait()
+
+
+async def ask(deployment: Deployment, value: float = 1.0) -> float:
+    answer = await deployment.infer([Tensor("x", "FP32", np.full((1, 2), value, np.float32))])
+    return float(answer.outputs["y"][0, 0])
+
+
+async def serve(repository: Repository, *weights: tuple[Version, int]) -> None:
+    repository.apply(catalogue(*weights))
+    await settle(repository)
+
+
+def states(repository: Repository) -> dict[str, State]:
+    return {status.version[-1]: status.state for status in repository.report()["e"]}
+
+
+async def test_a_version_answers_when_it_is_loaded(repository: Repository, publish: Publish) -> None:
+    assert not repository.is_ready
+    repository.apply(catalogue((publish(1, 3), 1)))
+    with pytest.raises(DependencyUnavailable, match="still being loaded"):
+        await ask(repository.endpoint("e").find())
+    assert not repository.is_ready
+    await settle(repository)
+    assert repository.is_ready
+    assert await ask(repository.endpoint("e").find()) == 3
+    (status,) = repository.report()["e"]
+    assert (status.state, status.provider) == (State.READY, "CPUExecutionProvider")
+
+
+async def test_a_server_with_nothing_to_serve_is_ready(repository: Repository) -> None:
+    repository.apply(Catalogue())
+    assert repository.is_ready
+
+
+async def test_what_is_not_served_is_not_found(repository: Repository, publish: Publish) -> None:
+    await serve(repository, (publish(1, 3), 1))
+    with pytest.raises(NotFound, match="no endpoint is named 'other'"):
+        repository.endpoint("other")
+    with pytest.raises(NotFound, match="version 7 of 'e' is not served; served are 1"):
+        repository.endpoint("e").find("7")
+
+
+async def test_a_version_can_be_named_also_without_a_share(repository: Repository, publish: Publish) -> None:
+    await serve(repository, (publish(1, 3), 1), (publish(2, 5), 0))
+    endpoint = repository.endpoint("e")
+    assert {await ask(endpoint.find()) for _ in range(20)} == {3}
+    assert await ask(endpoint.find("2")) == 5
+
+
+async def test_without_any_share_a_version_must_be_named(repository: Repository, publish: Publish) -> None:
+    await serve(repository, (publish(1, 3), 0))
+    with pytest.raises(WrongState, match="name one"):
+        repository.endpoint("e").find()
+
+
+async def test_a_key_keeps_its_version(repository: Repository, publish: Publish) -> None:
+    await serve(repository, (publish(1, 3), 1), (publish(2, 5), 1))
+    endpoint = repository.endpoint("e")
+    assert {await ask(endpoint.find()) for _ in range(60)} == {3, 5}
+    assert len({await ask(endpoint.find(key="ada")) for _ in range(20)}) == 1
+
+
+async def test_a_new_version_takes_over_without_a_failure(repository: Repository, publish: Publish) -> None:
+    first, second = publish(1, 3), publish(2, 5)
+    await serve(repository, (first, 1))
+    answers: list[float] = []
+
+    async def keep_asking() -> None:
+        while 5 not in answers:
+            answers.append(await ask(repository.endpoint("e").find()))
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(keep_asking())
+        await asyncio.sleep(0)
+        repository.apply(catalogue((second, 1)))
+    assert set(answers) == {3, 5}
+    assert states(repository) == {"2": State.READY}
+
+
+async def test_several_new_versions_take_over_together(
+    repository: Repository, publish: Publish, store: ObjectStore
+) -> None:
+    first, canary, rest = publish(1, 3), publish(2, 5), publish(3, 7)
+    await serve(repository, (first, 1))
+    repository.apply(catalogue((canary, 1), (rest, 99)))
+    endpoint = repository.endpoint("e")
+    while endpoint.find("2").state is State.LOADING:
+        assert await ask(endpoint.find()) == 3
+    await settle(repository)
+    assert {await ask(endpoint.find()) for _ in range(20)} <= {5, 7}
+
+
+async def test_a_version_that_fails_leaves_the_old_one_serving(
+    repository: Repository, publish: Publish
+) -> None:
+    good = publish(1, 3)
+    contradicted = replace(publish(2, 5), signature=Signature(inputs=(TensorSpec("x", "FP32", (-1, 9)),)))
+    await serve(repository, (good, 1))
+    await serve(repository, (contradicted, 1))
+    assert await ask(repository.endpoint("e").find()) == 3
+    assert states(repository) == {"1": State.READY, "2": State.FAILED}
+    with pytest.raises(WrongState, match="could not be loaded: the inputs of the graph are"):
+        await ask(repository.endpoint("e").find("2"))
+    assert repository.is_ready
+
+
+async def test_a_server_on_which_everything_failed_is_not_ready(repository: Repository) -> None:
+    await serve(repository, (Version("models/m/versions/1"), 1))
+    assert not repository.is_ready
+    with pytest.raises(WrongState, match="is not in the registry"):
+        await ask(repository.endpoint("e").find())
+
+
+async def test_weights_change_without_loading(repository: Repository, publish: Publish) -> None:
+    first, second = publish(1, 3), publish(2, 5)
+    await serve(repository, (first, 1), (second, 0))
+    repository.apply(catalogue((first, 0), (second, 1)))
+    assert await ask(repository.endpoint("e").find()) == 5
+
+
+async def test_batching_changes_without_loading(repository: Repository, publish: Publish) -> None:
+    version = publish(1, 3)
+    await serve(repository, (version, 1))
+    model = repository.endpoint("e").find().model
+    repository.apply(catalogue((version, 1), max_batch_size=7))
+    await asyncio.sleep(0.01)
+    assert repository.endpoint("e").find().limits.max_batch_size == 7
+    assert repository.endpoint("e").find().model is model
+    assert await ask(repository.endpoint("e").find()) == 3
+
+
+async def test_a_version_of_two_endpoints_is_loaded_once(repository: Repository, publish: Publish) -> None:
+    version = publish(1, 3)
+    (endpoint,) = catalogue((version, 1)).endpoints
+    repository.apply(Catalogue((endpoint, replace(endpoint, name="f")), {version.name: version}))
+    await settle(repository)
+    assert repository.endpoint("e").find().model is repository.endpoint("f").find().model
+
+
+async def test_an_endpoint_that_is_gone_answers_what_it_had_taken(
+    repository: Repository, publish: Publish
+) -> None:
+    await serve(repository, (publish(1, 3), 1))
+    deployment = repository.endpoint("e").find()
+    asked = asyncio.create_task(ask(deployment))
+    await asyncio.sleep(0)
+    repository.apply(Catalogue())
+    assert await asked == 3
+    with pytest.raises(NotFound):
+        repository.endpoint("e")
+    with pytest.raises(LeptonError):
+        await ask(deployment)
+
+
+async def test_a_version_made_anew_under_its_old_name_is_loaded_anew(
+    repository: Repository, publish: Publish
+) -> None:
+    await serve(repository, (publish(1, 3), 1))
+    await serve(repository, (publish(1, 5), 1))
+    assert await ask(repository.endpoint("e").find()) == 5
+
+
+async def test_unloading_holds_until_loading(repository: Repository, publish: Publish) -> None:
+    version = publish(1, 3)
+    await serve(repository, (version, 1))
+    endpoint = repository.endpoint("e")
+    await endpoint.unload()
+    repository.apply(catalogue((version, 2)))
+    with pytest.raises(WrongState, match="unloaded on this server by request"):
+        endpoint.find()
+    assert states(repository) == {"1": State.FAILED}
+    await endpoint.load()
+    assert await ask(endpoint.find()) == 3
+
+
+async def test_loading_tries_again_what_had_failed(
+    repository: Repository, publish: Publish, store: ObjectStore
+) -> None:
+    version = publish(1, 3)
+    blob = version.files["model.onnx"]
+    content = store.get(blob.key)
+    store.put(blob.key, b"damaged")
+    await serve(repository, (version, 1))
+    with pytest.raises(WrongState, match="does not have the content"):
+        await repository.endpoint("e").load()
+    store.put(blob.key, content)
+    await repository.endpoint("e").load()
+    assert await ask(repository.endpoint("e").find()) == 3
+
+
+async def test_a_store_that_is_away_is_asked_again(loader: Loader, publish: Publish) -> None:
+    away = [DependencyUnavailable("the object store could not be read")]
+
+    async def load(version: Version, max_batch_size: int) -> Model:
+        if away:
+            raise away.pop()
+        return await loader.load(version, max_batch_size)
+
+    repository = Repository(load, limits=BatchLimits())
+    await serve(repository, (publish(1, 3), 1))
+    (status,) = repository.report()["e"]
+    assert (status.state, status.reason) == (State.LOADING, "the object store could not be read")
+    async with asyncio.timeout(30):
+        while states(repository) != {"1": State.READY}:
+            repository.changed.clear()
+            await repository.changed.wait()
+    await repository.drain()
+
+
+async def test_after_a_drain_nothing_is_taken(repository: Repository, publish: Publish) -> None:
+    await serve(repository, (publish(1, 3), 1))
+    deployment = repository.endpoint("e").find()
+    await repository.drain()
+    with pytest.raises(ShuttingDown):
+        await ask(deployment)
+
+
+@pytest.mark.parametrize("name", ["", "../e", "E", "a" * 64, "e-", "e/f", "é", "e\n"])
+def test_a_name_that_no_endpoint_can_have_is_refused(name: str) -> None:
+    with pytest.raises(InvalidField):
+        check_model_name(name)
+
+
+@pytest.mark.parametrize("version", ["latest", "-1", "1.0", "1" * 19, "٣"])
+def test_a_version_that_is_no_number_is_refused(version: str) -> None:
+    with pytest.raises(InvalidField):
+        check_model_version(version)
