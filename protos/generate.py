@@ -4,8 +4,8 @@
     python protos/generate.py check               say which of its files are not what the contracts give
     python protos/generate.py image OUT [ROOT]    write the contracts as one descriptor set, for buf
 
-The folder of the contracts is the import root of the generated code, so nothing is rewritten after protoc. The
-compiler, its plugins and the files of `google/` that the contracts import all come from the environment.
+The folder of the contracts is the import root of the generated code, so nothing is rewritten after protoc.
+The compiler, its plugins and the files of `google/` that the contracts import come from the environment.
 """
 
 import argparse

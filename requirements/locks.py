@@ -10,6 +10,7 @@ tests ran is what ships. Nothing in a lock says where a package was fetched from
 
 import argparse
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -51,12 +52,17 @@ class Environment:
         return list(expand(groups, self.group))
 
 
-# How uv writes `environments` of the workspace as the marker of one package: all of them, and those of Linux.
-CPYTHON = "python_full_version < '3.12' and implementation_name == 'cpython' and "
-DARWIN = "(platform_machine == 'arm64' and platform_python_implementation == 'CPython' and sys_platform == 'darwin')"
-LINUX = (
-    "(platform_machine == 'aarch64' and platform_python_implementation == 'CPython' and sys_platform == 'linux') or "
-    "(platform_machine == 'x86_64' and platform_python_implementation == 'CPython' and sys_platform == 'linux')"
+# How uv writes the workspace's `environments` as the marker of a package: all of them, and those of Linux.
+CPYTHON = "python_full_version < '3.12' and implementation_name == 'cpython'"
+PLATFORM = (
+    "(platform_machine == '{}' and platform_python_implementation == 'CPython' and sys_platform == '{}')"
+)
+DARWIN = PLATFORM.format("arm64", "darwin")
+LINUX = PLATFORM.format("aarch64", "linux") + " or " + PLATFORM.format("x86_64", "linux")
+
+COMPILE = shlex.split(
+    "uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header"
+    " --annotation-style line --output-file"
 )
 
 # `dev` comes first: those of the members are resolved within its versions.
@@ -90,27 +96,27 @@ def expand(groups: Mapping[str, list[object]], name: str) -> Iterator[Requiremen
 
 def load_groups() -> dict[str, list[object]]:
     """The dependency groups of the workspace."""
-    groups: dict[str, list[object]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    workspace = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups: dict[str, list[object]] = workspace["dependency-groups"]
     return groups
 
 
-def load_members() -> dict[str, tuple[Path, dict[str, list[Requirement]]]]:
-    """By distribution name: the folder, and the requirements by extra ("" for the base)."""
+def load_members() -> dict[str, dict[str, list[Requirement]]]:
+    """The requirements of every member: by its name, then by extra ("" for the base)."""
     members = {}
     for path in sorted([*ROOT.glob("libs/*/pyproject.toml"), *ROOT.glob("services/*/pyproject.toml")]):
         project = tomllib.loads(path.read_text())["project"]
         tables = {"": project["dependencies"], **project.get("optional-dependencies", {})}
-        requirements = {extra: [Requirement(line) for line in lines] for extra, lines in tables.items()}
-        members[project["name"]] = (path.parent, requirements)
+        members[project["name"]] = {
+            extra: [Requirement(line) for line in lines] for extra, lines in tables.items()
+        }
     return members
 
 
 def compile_lock(environment: Environment) -> None:
-    """Resolve one environment and write its lock. An existing lock keeps its versions where they still fit."""
-    members = load_members()
-    command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"]
-    command += ["--no-header", "--annotation-style", "line", "--output-file", str(environment.lock.relative_to(ROOT))]
-    for name in members:
+    """Resolve one environment and write its lock, keeping an older one's versions where they fit."""
+    command = [*COMPILE, str(environment.lock.relative_to(ROOT))]
+    for name in load_members():
         command += ["--no-emit-package", name]
     if environment.member:
         command.append(f"services/{environment.member}/pyproject.toml")
@@ -124,9 +130,9 @@ def compile_lock(environment: Environment) -> None:
 
 
 def tidy(lock: str) -> str:
-    """The lock without what every line would repeat: the environments of the workspace, and the constraint."""
-    lock = lock.replace(f" ; {CPYTHON}({DARWIN} or {LINUX})", "")
-    lock = lock.replace(f"{CPYTHON}({LINUX})", "sys_platform == 'linux'")
+    """The lock without what every line would repeat: the workspace's environments, and the constraint."""
+    lock = lock.replace(f" ; {CPYTHON} and ({DARWIN} or {LINUX})", "")
+    lock = lock.replace(f"{CPYTHON} and ({LINUX})", "sys_platform == 'linux'")
     lock = re.sub(r"-c requirements/dev\.txt, |, -c requirements/dev\.txt", "", lock)
     return lock.partition("\n# The following packages were excluded")[0].rstrip() + "\n"
 
@@ -150,12 +156,14 @@ def read_lock(path: Path) -> dict[str, Pin]:
         (specifier,) = requirement.specifier
         via = re.search(r"# via (.*)", entry)
         needed_by = frozenset(via[1].split(", ")) if via else frozenset()
-        pins[canonicalize_name(requirement.name)] = Pin(Version(specifier.version), "--hash=sha256:" in entry, needed_by)
+        pins[canonicalize_name(requirement.name)] = Pin(
+            Version(specifier.version), "--hash=sha256:" in entry, needed_by
+        )
     return pins
 
 
 def wanted(environment: Environment) -> dict[str, list[Requirement]]:
-    """What the pyproject files ask for in an environment, by name: every requirement that is no member itself."""
+    """What the pyproject files ask for in an environment, by name; members stand for what they need."""
     members = load_members()
     found: dict[str, list[Requirement]] = {}
     pending = environment.roots(load_groups())
@@ -168,7 +176,7 @@ def wanted(environment: Environment) -> dict[str, list[Requirement]]:
         if requirement.marker and not requirement.marker.evaluate():
             continue
         if requirement.name in members:
-            tables = members[requirement.name][1]
+            tables = members[requirement.name]
             for extra in ("", *requirement.extras):
                 pending += tables[extra]
         else:
@@ -189,21 +197,23 @@ def problems(environment: Environment, dev: Mapping[str, Pin]) -> Iterator[str]:
     for name, pin in pins.items():
         if not pin.hashed:
             yield f"{name} has no hash"
-        if name not in needs and all("pyproject.toml" in by or by.startswith("lepton-") for by in pin.needed_by):
+        if name not in needs and all(by.startswith(("(", "lepton-")) for by in pin.needed_by):
             yield f"{name} is locked and nothing asks for it"
         if environment.follows_dev and name in dev and pin.version != dev[name].version:
             yield f"{name} is {pin.version} here and {dev[name].version} in dev.txt"
 
 
-def check() -> int:
-    """Print what is wrong with the locks; the number of problems."""
+def check() -> bool:
+    """Print what is wrong with the locks; whether nothing is."""
     dev = read_lock(ENVIRONMENTS[0].lock)
-    count = 0
-    for environment in ENVIRONMENTS:
-        for problem in problems(environment, dev):
-            print(f"{environment.lock.relative_to(ROOT)}: {problem}", file=sys.stderr)
-            count += 1
-    return count
+    found = [
+        f"{each.lock.relative_to(ROOT)}: {problem}"
+        for each in ENVIRONMENTS
+        for problem in problems(each, dev)
+    ]
+    for line in found:
+        print(line, file=sys.stderr)
+    return not found
 
 
 def main() -> int:
@@ -213,7 +223,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="environments to compile; all by default")
     arguments = parser.parse_args()
     if arguments.command == "check":
-        return 1 if check() else 0
+        return 0 if check() else 1
     for environment in ENVIRONMENTS:
         if not arguments.names or environment.name in arguments.names:
             compile_lock(environment)

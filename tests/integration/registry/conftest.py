@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import pytest
@@ -28,7 +28,7 @@ class Registry:
     endpoints: "endpoint_pb2_grpc.EndpointServiceAsyncStub"
 
     async def version(
-        self, parent: str = "models/digits", request_id: str = "", **fields: object
+        self, parent: str = "models/digits", request_id: str = "", **fields: Any
     ) -> model_pb2.ModelVersion:
         """Register a version: ONNX, of one file, where `fields` do not say otherwise."""
         request = model_pb2.CreateModelVersionRequest(
@@ -40,9 +40,9 @@ class Registry:
 Replicas: TypeAlias = Callable[[], Awaitable[Registry]]
 
 
-def onnx_version(**fields: object) -> model_pb2.ModelVersion:
+def onnx_version(**fields: Any) -> model_pb2.ModelVersion:
     """A version of one file `model.onnx`, with `fields` over that."""
-    given = {
+    given: dict[str, Any] = {
         "format": model_pb2.MODEL_FORMAT_ONNX,
         "files": [
             model_pb2.ArtifactFile(

@@ -1,7 +1,7 @@
 """Registering what a job made: from a worker's output to a model version in the registry.
 
-Every job that makes a model ends here, in the same way. The job's uid is the request id, so that however often
-it is tried, one version comes of one job.
+Every job that makes a model ends here, in the same way. The job's uid is the request id, so that however
+often it is tried, one version comes of one job.
 """
 
 from collections.abc import Mapping, Sequence

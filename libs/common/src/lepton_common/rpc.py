@@ -15,6 +15,7 @@ from lepton_common.request_id import KEY, REQUEST_ID
 from lepton_common.settings import ClientSettings
 from lepton_common.status import from_rpc_error, named_errors
 from lepton_common.tls import channel_credentials
+from lepton_common.trace_context import TRACE_HEADERS
 
 __all__ = ["connect", "from_rpc_error", "named_errors", "streaming"]
 
@@ -123,7 +124,7 @@ def _read_token(path: Path) -> str:
 
 
 class _Carrier:
-    """Adds to a call's metadata who is calling, and for which request."""
+    """Adds to a call's metadata who is calling, for which request, and where in which trace."""
 
     def __init__(self, token: Callable[[], str] | None) -> None:
         self._token = token
@@ -134,6 +135,8 @@ class _Carrier:
             metadata.set_all("authorization", [f"Bearer {self._token()}"])
         if (request_id := REQUEST_ID.get()) and metadata.get(KEY) is None:
             metadata.add(KEY, request_id)
+        for key, value in TRACE_HEADERS.get().items():
+            metadata.set_all(key, [value])
         return details._replace(metadata=metadata)  # type: ignore[attr-defined, no-any-return]
 
 

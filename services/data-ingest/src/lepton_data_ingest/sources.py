@@ -8,8 +8,8 @@ from pathlib import Path
 from lepton_common.errors import ChecksumMismatch, FieldViolation, InvalidField
 from lepton_common.objects import ObjectStore
 from lepton_data_ingest.formats import csv, idx, image_tar, npz, parquet
-from lepton_data_ingest.formats.records import RecordBatch, RecordFile, check_columns, malformed
 from lepton_data_ingest.formats.format import Format
+from lepton_data_ingest.formats.records import RecordBatch, RecordFile, check_columns, malformed
 from lepton_data_ingest.formats.sniffing import sniff
 from lepton_data_ingest.order import Source
 from lepton_data_ingest.schema import DraftSchema, label_of

@@ -1,8 +1,8 @@
 """Taking in a file part by part, so that a transfer can break anywhere and go on.
-
-A file is kept as parts of `PART_BYTES`, the last one shorter, each an object named by its offset. A part is stored
-whole before the upload's `committed_size` counts it, and is never overwritten: whoever writes the same file writes the
-same parts, and if someone writes another file under its name, the digest of all parts tells at the end.
+ A file is kept as parts of `PART_BYTES`, the last one shorter, each an object named by its offset. A part is
+stored whole before the upload's `committed_size` counts it, and is never overwritten: whoever writes the same
+file writes the same parts, and if someone writes another file under its name, the digest of all parts tells
+at the end.
 """
 
 import hashlib

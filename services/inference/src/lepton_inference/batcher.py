@@ -175,6 +175,8 @@ class Batcher:
             if not self._queue:
                 await self._changed.wait()
                 continue
+            # Whatever else can be read in this turn of the loop joins the batch.
+            await asyncio.sleep(0)
             await self._gather()
             if batch := self._take():
                 await self._answer(batch)

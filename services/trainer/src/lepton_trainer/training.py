@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lepton_common.errors import FieldViolation, InvalidField, LeptonError, UnsafeModel, WrongState
+from lepton_common.errors import FieldViolation, InvalidField, LeptonError, WrongState
 from lepton_learn.keras_config import check_config
 from lepton_learn.recipe import Cnn, KerasConfig, Recipe
 
 LABEL_TYPES = ("number", "integer", "category")
 """Types of columns that a model can learn to predict."""
+
+MAX_WORKERS = 1
+"""Processes that can train together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +118,13 @@ def _check_label(dataset: DatasetVersion) -> None:
     if label.type not in LABEL_TYPES:
         raise _violation(
             "dataset_version",
-            f"must have a label of type {', '.join(LABEL_TYPES)}; {dataset.name}'s label is {_describe(label)}",
+            f"must have a label that is one of {', '.join(LABEL_TYPES)}; its label is {_describe(label)}",
         )
 
 
 def _check_recipe(recipe: Recipe, *, workers: int) -> None:
-    if recipe.batch_size < workers:
-        raise _violation("batch_size", f"must be at least the number of workers, {workers}")
+    if workers > MAX_WORKERS:
+        raise _violation("workers", f"must be at most {MAX_WORKERS}")
     if recipe.optimizer.kind != "sgd" and recipe.optimizer.momentum:
         raise _violation("optimizer.momentum", "is for SGD alone")
 
@@ -129,10 +132,8 @@ def _check_recipe(recipe: Recipe, *, workers: int) -> None:
 def _check_keras_config(text: str) -> None:
     try:
         check_config(text)
-    except UnsafeModel:
-        raise
     except LeptonError as error:
-        # Of the field it comes from, which the checker does not know.
+        # The checker does not know which field the text comes from.
         raise type(error)(
             error.message,
             metadata=error.metadata,

@@ -5,6 +5,7 @@ import json
 import logging
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     """An OpenTelemetry collector: keeps every span it is sent."""
 
     def __init__(self) -> None:
+        self.url = ""
         self.services: set[str] = set()
         self.spans: list[Any] = []
 
@@ -193,15 +195,21 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
 
 class TestTraces:
-    async def test_every_call_is_a_span_under_the_callers(
-        self, start: Any, stub_to: Any, datasets: Any
-    ) -> None:
-        collector, collecting = Collector(), grpc.aio.server()
+    @pytest.fixture
+    async def collector(self) -> AsyncIterator[Collector]:
+        """A collector that listens at its `url`."""
+        collector, server = Collector(), grpc.aio.server()
         add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
-        add(collector, collecting)
-        port = collecting.add_insecure_port("127.0.0.1:0")
-        await collecting.start()
-        server = await start(otlp_endpoint=f"http://127.0.0.1:{port}")
+        add(collector, server)
+        collector.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        yield collector
+        await server.stop(None)
+
+    async def test_every_call_is_a_span_under_the_callers(
+        self, start: Any, stub_to: Any, datasets: Any, collector: Collector
+    ) -> None:
+        server = await start(otlp_endpoint=collector.url)
         stub = await stub_to(server.address)
         trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -211,7 +219,6 @@ class TestTraces:
             await stub.GetDataset(GET)
         # What has not been sent yet is sent when the server ends.
         await server.drain()
-        await collecting.stop(None)
 
         good, bad = collector.spans
         assert collector.services == {"lepton.dataset.v1.DatasetService"}
@@ -219,10 +226,23 @@ class TestTraces:
         assert (good.trace_id.hex(), good.parent_span_id.hex()) == (trace, parent)
         assert bad.parent_span_id == b""
         assert (good.status.code, bad.status.code) == (0, 2)
-        ids = [
-            attribute.value.string_value
-            for span in (good, bad)
-            for attribute in span.attributes
-            if attribute.key == "lepton.request_id"
-        ]
-        assert ids == datasets.request_ids
+        assert [request_id_of(span) for span in (good, bad)] == datasets.request_ids
+
+    async def test_the_calls_that_a_servicer_makes_are_spans_under_its_own(
+        self, start: Any, stub_to: Any, datasets: Any, collector: Collector
+    ) -> None:
+        server = await start(otlp_endpoint=collector.url)
+        stub = await stub_to(server.address)
+        datasets.on(GET.name, lambda: stub.GetDataset(pb.GetDatasetRequest(name="datasets/other")))
+
+        await stub.GetDataset(GET)
+        await server.drain()
+
+        inner, outer = collector.spans
+        assert inner.trace_id == outer.trace_id
+        assert inner.parent_span_id == outer.span_id
+
+
+def request_id_of(span: Any) -> str:
+    (value,) = [item.value.string_value for item in span.attributes if item.key == "lepton.request_id"]
+    return str(value)

@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from lepton_common.errors import Code
 from lepton_common.interceptors.call import Call, Proceed
+from lepton_common.trace_context import TRACE_HEADERS
 
 _FAULTS = frozenset({Code.UNKNOWN, Code.INTERNAL, Code.DATA_LOSS, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 
@@ -48,9 +49,13 @@ class Tracing:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
+            headers: dict[str, str] = {}
+            propagate.inject(headers)
+            token = TRACE_HEADERS.set(headers)
             try:
                 return await proceed()
             finally:
+                TRACE_HEADERS.reset(token)
                 span.set_attribute("rpc.grpc.status_code", int(call.code))
                 if call.code in _FAULTS:
                     span.set_status(Status(StatusCode.ERROR, call.code.name))

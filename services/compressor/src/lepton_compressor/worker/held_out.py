@@ -39,8 +39,8 @@ class HeldOut:
     def score(self, answers: NDArray[np.float32]) -> float:
         """How right the answers [n, classes] or [n, 1] are; higher is better.
 
-        The share of classes that were right; or -mse / variance of the labels, which is R^2 - 1: 0 at best, -1
-        for always telling the mean.
+        The share of classes that were right; or -mse / variance of the labels, which is R^2 - 1: 0 at best,
+        -1 for always telling the mean.
         """
         if self.classifies:
             return float((answers.argmax(axis=1) == self.labels).mean())

@@ -92,7 +92,7 @@ def _latencies(sessions: Sequence[Session], records: Records) -> list[Latency]:
 
 def _median_ms(session: Session, feed: Records) -> float:
     session.run(None, feed)
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + ROUND_SECONDS
     while time.perf_counter() < end or not times:
         began = time.perf_counter()

@@ -13,8 +13,6 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from lepton_learn.exporting import TRANSFORM_PREFIX
-
 QUANTIZED_OPERATORS = (
     "Conv",
     "Gemm",

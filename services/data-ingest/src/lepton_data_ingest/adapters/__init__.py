@@ -1,1 +1,2 @@
-"""What the service keeps: datasets, uploads and versions in the resource store, their bytes in the object store."""
+"""What the service keeps: datasets, uploads and versions in the resource store, their bytes in the object
+store."""

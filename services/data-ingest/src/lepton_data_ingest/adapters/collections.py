@@ -24,13 +24,16 @@ class Collections:
         """Take the collections of `records`."""
         self.records = records
         self.datasets = records.collection(Dataset)
-        self.uploads = records.collection(Upload, index=lambda upload: upload.sha256 if upload.complete else "")
+        self.uploads = records.collection(
+            Upload, index=lambda upload: upload.sha256 if upload.complete else ""
+        )
         self.versions = records.collection(DatasetVersion, index=life.index)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def alone(self, dataset: str) -> AsyncIterator[None]:
-        """Keep other calls that begin or end things of a dataset out while objects of it are being removed."""
+        """Keep other calls that begin or end things of a dataset out while objects of it are being
+        removed."""
         lock = self._locks.setdefault(dataset, asyncio.Lock())
         async with lock:
             yield

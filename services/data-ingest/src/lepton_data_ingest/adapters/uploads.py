@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 
 from lepton.dataset.v1.dataset_pb2 import Upload, WriteUploadRequest
-from lepton_common.errors import ChecksumMismatch, FieldViolation, InUse, InvalidField
+from lepton_common.errors import ChecksumMismatch, FieldViolation, InUse, InvalidField, NotFound
 from lepton_common.jobs import job as life
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Page, Transaction
@@ -134,10 +135,16 @@ class _Writer:
         self._stored_all = upload.committed_size == 0
 
     async def take(self, offset: int, data: bytes) -> None:
+        """Take one piece: store and commit what it makes whole."""
         for part in self._assembly.take(offset, data):
             if not await asyncio.to_thread(self._store, part):
                 self._stored_all = False
-            self.upload = await self._uploads.update(self.upload.name, lambda stored: _commit(stored, part))
+            try:
+                self.upload = await self._uploads.update(self.upload.name, partial(_commit, part))
+            except NotFound:
+                # Deleted meanwhile: take away what came after.
+                await asyncio.to_thread(self._objects.delete_prefix, self._folder)
+                raise
 
     def _store(self, part: Part) -> bool:
         self._digest.update(part.data)
@@ -168,7 +175,7 @@ class _Writer:
         raise uploads.checksum_mismatch(expected=upload.sha256, found=digest)
 
 
-def _commit(upload: Upload, part: Part) -> None:
+def _commit(part: Part, upload: Upload) -> None:
     if upload.complete or upload.committed_size != part.offset:
         raise uploads.wrong_offset(part.offset, committed_size=upload.committed_size)
     upload.committed_size = part.end
@@ -186,4 +193,6 @@ def _restart(upload: Upload) -> None:
 
 
 def _unnamed(description: str) -> InvalidField:
-    return InvalidField(f"no upload is named: {description}", violations=[FieldViolation("name", description)])
+    return InvalidField(
+        f"no upload is named: {description}", violations=[FieldViolation("name", description)]
+    )

@@ -9,7 +9,7 @@ from lepton_trainer.training import Column, DatasetVersion, SourceFile
 class Datasets:
     """Reads dataset versions."""
 
-    def __init__(self, stub: dataset_pb2_grpc.DatasetServiceAsyncStub) -> None:
+    def __init__(self, stub: "dataset_pb2_grpc.DatasetServiceAsyncStub") -> None:
         """Call through `stub`."""
         self._stub = stub
 

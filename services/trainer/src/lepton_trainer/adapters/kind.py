@@ -24,13 +24,20 @@ class TrainingKind:
     """The trainer's `JobKind`."""
 
     def __init__(
-        self, collection: Collection[TrainingJob], objects: ObjectStore, *, datasets: Datasets, models: Models
+        self,
+        collection: Collection[TrainingJob],
+        objects: ObjectStore,
+        *,
+        datasets: Datasets,
+        models: Models,
+        worker: str = WORKER,
     ) -> None:
-        """Keep jobs in `collection` and their specs in `objects`."""
+        """Keep jobs in `collection` and their specs in `objects`; `worker` is the module that trains."""
         self.collection = collection
         self._objects = objects
         self._datasets = datasets
         self._models = models
+        self._worker = worker
 
     async def launch(self, job: TrainingJob) -> Work:
         """Tell the workers what to train, and on which manifest.
@@ -43,7 +50,7 @@ class TrainingKind:
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},
             "lineage": [node.to_dict() for node in chain(job.name, dataset)],
         }
-        return WORKER, spec, job.spec.workers
+        return self._worker, spec, job.spec.workers
 
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
         """Register the trained model; the same job always gives the same version."""

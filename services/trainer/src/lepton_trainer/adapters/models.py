@@ -13,7 +13,7 @@ from lepton_trainer.lineage import Node
 class Models:
     """Registers model versions."""
 
-    def __init__(self, stub: model_pb2_grpc.ModelServiceAsyncStub) -> None:
+    def __init__(self, stub: "model_pb2_grpc.ModelServiceAsyncStub") -> None:
         """Call through `stub`."""
         self._stub = stub
 

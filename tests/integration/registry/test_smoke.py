@@ -1,3 +1,0 @@
-from .conftest import Registry
-async def test_a(registry: Registry) -> None:
-    print((await registry.version()).name)

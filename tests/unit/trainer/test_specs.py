@@ -1,0 +1,89 @@
+"""Defaults of a training spec, as its contract's comments name them."""
+
+from typing import Any
+
+import pytest
+
+from lepton.training.v1.training_pb2 import (
+    ACTIVATION_RELU,
+    ACTIVATION_TANH,
+    OPTIMIZER_KIND_ADAM,
+    OPTIMIZER_KIND_SGD,
+    Cnn,
+    Convergence,
+    KerasConfig,
+    Mlp,
+    Optimizer,
+    TrainingSpec,
+)
+from lepton_learn import recipe
+from lepton_trainer.adapters.specs import fill_in, recipe_of
+
+FILLED: dict[str, Any] = {
+    "optimizer": Optimizer(kind=OPTIMIZER_KIND_ADAM, learning_rate=0.001),
+    "batch_size": 64,
+    "max_epochs": 20,
+    "convergence": Convergence(patience=3),
+    "workers": 1,
+}
+FULL = TrainingSpec(
+    mlp=Mlp(hidden_units=[32, 16], activation=ACTIVATION_TANH, dropout=0.5),
+    optimizer=Optimizer(kind=OPTIMIZER_KIND_SGD, learning_rate=0.1, momentum=0.9),
+    batch_size=8,
+    max_epochs=2,
+    convergence=Convergence(patience=0, min_delta=0.1),
+    seed=-7,
+    workers=3,
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "filled"),
+    [
+        (
+            TrainingSpec(mlp=Mlp()),
+            TrainingSpec(mlp=Mlp(hidden_units=[128], activation=ACTIVATION_RELU), **FILLED),
+        ),
+        (
+            TrainingSpec(cnn=Cnn()),
+            TrainingSpec(cnn=Cnn(filters=[32, 64], dense_units=128, dropout=0.25), **FILLED),
+        ),
+        (
+            TrainingSpec(keras_config=KerasConfig(json="{}")),
+            TrainingSpec(keras_config=KerasConfig(json="{}"), **FILLED),
+        ),
+        (FULL, FULL),
+    ],
+    ids=["mlp", "cnn", "keras config", "nothing left out"],
+)
+def test_what_a_spec_leaves_out_is_filled_in(spec: TrainingSpec, filled: TrainingSpec) -> None:
+    written = TrainingSpec()
+    written.CopyFrom(spec)
+    fill_in(written, recipe_of(spec))
+    assert written == filled
+    assert recipe_of(written) == recipe_of(spec)
+
+
+def test_sgd_has_a_larger_step_by_default() -> None:
+    spec = TrainingSpec(mlp=Mlp(), optimizer=Optimizer(kind=OPTIMIZER_KIND_SGD))
+    assert recipe_of(spec).optimizer.learning_rate == 0.01
+
+
+def test_a_full_spec_is_its_recipe() -> None:
+    assert recipe_of(FULL) == recipe.Recipe(
+        architecture=recipe.Mlp(hidden_units=(32, 16), activation="tanh", dropout=0.5),
+        optimizer=recipe.Optimizer(kind="sgd", learning_rate=0.1, momentum=0.9),
+        batch_size=8,
+        max_epochs=2,
+        convergence=recipe.Convergence(patience=0, min_delta=0.1),
+        seed=-7,
+    )
+
+
+def test_patience_zero_is_not_the_default() -> None:
+    spec = TrainingSpec(mlp=Mlp(), convergence=Convergence())
+    filled = TrainingSpec()
+    filled.CopyFrom(spec)
+    fill_in(filled, recipe_of(spec))
+    assert filled.HasField("convergence")
+    assert recipe_of(filled).convergence.patience == 0

@@ -1,0 +1,133 @@
+"""Which trainings are refused before a worker is started, and with which words."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lepton_common.errors import InvalidField, InvalidModel, LeptonError, UnsafeModel, WrongState
+from lepton_learn.recipe import Cnn, KerasConfig, Mlp, Optimizer, Recipe
+from lepton_trainer.training import Column, DatasetVersion, check
+
+IMAGE = Column(name="image", type="image", shape=(8, 8, 1))
+LABEL = Column(name="digit", type="integer")
+AGE = Column(name="age", type="number")
+WAVE = Column(name="wave", type="tensor", shape=(32,))
+VOLUME = Column(name="volume", type="tensor", shape=(8, 8, 3))
+
+DIGITS = DatasetVersion(
+    name="datasets/digits/versions/1",
+    state="SUCCEEDED",
+    columns=(IMAGE, LABEL),
+    label="digit",
+    training_records=1437,
+    manifest="datasets/digits/manifests/ab12",
+    digest="ab12",
+)
+MLP, CNN = Recipe(architecture=Mlp()), Recipe(architecture=Cnn())
+
+
+def keras(layer: str, module: str = "keras.layers") -> Recipe:
+    config = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "registered_name": None,
+        "config": {"layers": [{"module": module, "class_name": layer, "config": {"name": "only"}}]},
+    }
+    return Recipe(architecture=KerasConfig(json.dumps(config)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "dataset"),
+    [
+        (MLP, DIGITS),
+        (CNN, DIGITS),
+        (keras("Dense"), DIGITS),
+        (CNN, replace(DIGITS, columns=(VOLUME, LABEL))),
+        (MLP, replace(DIGITS, columns=(IMAGE, AGE, WAVE, LABEL))),
+        (MLP, replace(DIGITS, columns=(WAVE, AGE), label="age")),
+        (Recipe(architecture=Mlp(), optimizer=Optimizer(kind="sgd", momentum=0.9)), DIGITS),
+    ],
+    ids=[
+        "mlp",
+        "cnn",
+        "keras config",
+        "cnn on a tensor of an image's shape",
+        "many features",
+        "number",
+        "sgd",
+    ],
+)
+def test_what_can_be_trained_is_accepted(recipe: Recipe, dataset: DatasetVersion) -> None:
+    check(recipe, dataset, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("QUEUED", "is still being built"),
+        ("RUNNING", "is still being built"),
+        ("CANCELLING", "is being cancelled"),
+        ("CANCELLED", "was cancelled"),
+        ("FAILED", "could not be built"),
+    ],
+)
+def test_only_a_dataset_version_that_was_built_is_accepted(state: str, words: str) -> None:
+    with pytest.raises(WrongState, match=f"datasets/digits/versions/1 {words}"):
+        check(MLP, replace(DIGITS, state=state), workers=1)
+
+
+def test_a_version_without_training_records_is_refused() -> None:
+    with pytest.raises(WrongState, match="no records in its training split"):
+        check(MLP, replace(DIGITS, training_records=0), workers=1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "dataset", "field", "words"),
+    [
+        (CNN, replace(DIGITS, columns=(IMAGE, AGE, LABEL)), "cnn", "has 'image' .* 'age'"),
+        (CNN, replace(DIGITS, columns=(WAVE, LABEL)), "cnn", r"'wave' \(tensor \[32\]\)"),
+        (MLP, replace(DIGITS, label=""), "dataset_version", "must have a label"),
+        (
+            MLP,
+            replace(DIGITS, label="image"),
+            "dataset_version",
+            "one of number, integer, category",
+        ),
+        (MLP, replace(DIGITS, columns=(LABEL,)), "dataset_version", "a column besides the label"),
+        (
+            Recipe(architecture=Mlp(), optimizer=Optimizer(kind="adam", momentum=0.9)),
+            DIGITS,
+            "optimizer.momentum",
+            "for SGD alone",
+        ),
+    ],
+    ids=["two features", "a row", "no label", "image as label", "nothing but a label", "Adam's momentum"],
+)
+def test_what_does_not_fit_is_refused_by_field(
+    recipe: Recipe, dataset: DatasetVersion, field: str, words: str
+) -> None:
+    with pytest.raises(InvalidField, match=words) as refused:
+        check(recipe, dataset, workers=1)
+    assert [violation.field for violation in refused.value.violations] == [f"training_job.spec.{field}"]
+
+
+def test_more_workers_than_can_train_together_are_refused() -> None:
+    with pytest.raises(InvalidField, match="workers: must be at most 1"):
+        check(MLP, DIGITS, workers=2)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "error"),
+    [
+        (keras("Lambda"), UnsafeModel),
+        (keras("Dense", "os.path"), UnsafeModel),
+        (Recipe(architecture=KerasConfig("[]")), InvalidModel),
+    ],
+    ids=["a lambda", "a foreign module", "no model"],
+)
+def test_a_keras_config_that_may_not_be_built_is_refused(recipe: Recipe, error: type[LeptonError]) -> None:
+    with pytest.raises(error) as refused:
+        check(recipe, DIGITS, workers=1)
+    (violation,) = refused.value.violations
+    assert violation.field == "training_job.spec.keras_config.json"
