@@ -44,10 +44,19 @@ setup: .venv/members.stamp ## Make .venv: every member of the workspace, its wor
 	uv pip install --quiet --python .venv --offline --no-deps --no-build-isolation $(MEMBERS:%=--editable %)
 	@touch $@
 
-# An environment of its own: the client pins old versions, and its generated code collides with ours.
-build/tritonclient/stamp: requirements/tritonclient.txt | setup
-	uv venv --quiet --clear --python .venv/bin/python build/tritonclient
-	uv pip sync --quiet --python build/tritonclient --require-hashes $<
+# An environment of its own: this client pins old versions, and its generated code collides with ours.
+.venv-tritonclient/stamp: requirements/tritonclient.txt | setup
+	uv venv --quiet --clear --python .venv/bin/python .venv-tritonclient
+	uv pip sync --quiet --python .venv-tritonclient --require-hashes $<
+	@touch $@
+
+# Clients in other languages. Tests that need one are skipped where its language is not installed.
+build/tools/stamp: tests/tools/go.mod tests/tools/go.sum
+	@mkdir -p build/tools
+	@if command -v go > /dev/null; then \
+		echo "go build -C tests/tools -o $(CURDIR)/build/tools/ tool"; \
+		go build -C tests/tools -o $(CURDIR)/build/tools/ tool; \
+	fi
 	@touch $@
 
 ## Running
@@ -57,7 +66,7 @@ demo: setup ## Tell the whole story on real data; the report is build/demo/repor
 	lepton demo --report build/demo
 
 .PHONY: test
-test: setup build/tritonclient/stamp ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
+test: setup .venv-tritonclient/stamp build/tools/stamp ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
 	pytest $(TESTS)
 
 bench-%: setup ## Measure what tests/benchmarks/%.py measures

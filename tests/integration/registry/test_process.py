@@ -54,7 +54,8 @@ def process(database_url: str, folder: Path) -> Iterator[Running]:
             popen.kill()
 
 
-async def test_a_kill_loses_nothing_that_was_acknowledged(database_url: str, tmp_path: Path) -> None:
+async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    database_url = f"sqlite://{tmp_path}/records.db"
     versions: list[ModelVersion] = []
     endpoints: list[pb.Endpoint] = []
     for turn in range(2):

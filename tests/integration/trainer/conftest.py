@@ -25,7 +25,6 @@ from lepton_common.server import Server, Service
 from lepton_common.settings import ServerSettings
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import TrainingKind
-from lepton_trainer.adapters.models import Models
 from lepton_trainer.api import TrainingServicer
 
 DIGITS = dataset_pb2.DatasetVersion(
@@ -196,7 +195,7 @@ async def running(folder: Path, neighbours: Neighbours) -> AsyncIterator[Trainer
         to_datasets = await stack.enter_async_context(connect(neighbours.addresses["datasets"]))
         to_models = await stack.enter_async_context(connect(neighbours.addresses["models"]))
         datasets = Datasets(dataset_pb2_grpc.DatasetServiceStub(to_datasets))
-        models = Models(model_pb2_grpc.ModelServiceStub(to_models))
+        models = model_pb2_grpc.ModelServiceStub(to_models)
         controller = Controller(
             TrainingKind(jobs, objects, datasets=datasets, models=models, worker="quick_worker"),
             launcher,

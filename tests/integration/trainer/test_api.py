@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -74,7 +74,7 @@ async def test_an_error_of_the_work_is_the_jobs_error(trainer: Trainer) -> None:
     assert ended.model_version == ""
 
 
-REFUSED = [
+REFUSED: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"dataset_version": "datasets/nope/versions/1"}, NotFound, "datasets/nope/versions/1"),
     ({"dataset_version": "datasets/digits/versions/3"}, WrongState, "still being built"),
     ({"dataset_version": "datasets/../versions/1"}, InvalidField, "dataset_version"),
@@ -92,7 +92,7 @@ REFUSED = [
     ("spec", "error", "words"), REFUSED, ids=[f"{words} {error.__name__}" for _, error, words in REFUSED]
 )
 async def test_a_job_that_cannot_end_well_is_refused(
-    spec: dict[str, object], error: type[LeptonError], words: str, trainer: Trainer
+    spec: dict[str, Any], error: type[LeptonError], words: str, trainer: Trainer
 ) -> None:
     with pytest.raises(error, match=words):
         await trainer.create(**spec)
@@ -143,7 +143,7 @@ async def test_a_trained_model_waits_for_the_model_service(trainer: Trainer, nei
                 await neighbours.stop("datasets")
                 await neighbours.start("models")
     ended = await trainer.get(job)
-    assert messages == ["waiting: the model service does not answer: make sure that it runs, then try again"]
+    assert messages == ["waiting: the registry does not answer: make sure that it runs, then try again"]
     assert ended.status.state == job_pb2.JOB_STATE_SUCCEEDED
     assert ended.status.attempt == 1
 

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 from lepton.model.v1.model_pb2 import Model
 from lepton_common.errors import DependencyUnavailable, InvalidField, WrongState
 from lepton_common.records import ResourceStore
+from lepton_common.records.migrate import upgrade
 from lepton_common.records.migrations import HEAD
 from lepton_common.records.tables import METADATA
 
@@ -61,13 +62,25 @@ async def test_what_was_written_is_there_after_opening_again(database_url: str) 
     await store.close()
 
 
-async def test_the_migrations_give_the_tables_that_the_code_uses(database_url: str) -> None:
-    await (await ResourceStore.open(database_url)).close()
+def test_the_migrations_give_the_tables_that_the_code_uses(database_url: str) -> None:
     engine = create_engine(_sync(database_url))
+    with engine.begin() as connection:
+        upgrade(connection)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
     engine.dispose()
+
+
+async def test_a_database_made_by_the_migrations_is_opened_like_one_made_at_once(database_url: str) -> None:
+    engine = create_engine(_sync(database_url))
+    with engine.begin() as connection:
+        upgrade(connection)
+    engine.dispose()
+    store = await ResourceStore.open(database_url)
+    made = await store.collection(Model).create(Model(name="models/a", labels={"k": "v"}))
+    assert (await store.collection(Model).list(labels={"k": "v"})).items == (made,)
+    await store.close()
 
 
 def test_the_newest_migration_is_the_head() -> None:

@@ -70,7 +70,9 @@ class Files:
                 archive.addfile(info, io.BytesIO(data))
         return path
 
-    def image_tar(self, name: str, images: NDArray[np.uint8], labels: NDArray[Any], *, mode: str = "w") -> Path:
+    def image_tar(
+        self, name: str, images: NDArray[np.uint8], labels: NDArray[Any], *, mode: str = "w"
+    ) -> Path:
         """An archive of PNG files in folders named by their label."""
         members = {
             f"{label}/{number}.png": png(image)
@@ -103,5 +105,3 @@ def iris_csv(files: Files) -> Path:
         for measures, species in zip(found.data, found.target, strict=True)
     ]
     return files.csv("iris.csv", ",".join([*found.feature_names, "species"]), *rows)
-
-

@@ -69,7 +69,11 @@ def header(*sizes: int, element: int = 8) -> bytes:
         (b"\0\0\x08\x00", MalformedFile, "not the start of an IDX file"),
         (header(2, 2), MalformedFile, "make 16 bytes and the file has 12"),
         (header(2) + b"123", MalformedFile, "make 10 bytes and the file has 11"),
-        (header(10_000_000, 32, 32) + bytes(100), MalformedFile, "make 10240000016 bytes and the file has 116"),
+        (
+            header(10_000_000, 32, 32) + bytes(100),
+            MalformedFile,
+            "make 10240000016 bytes and the file has 116",
+        ),
         (header(1, 100_000, 100_000), TooLarge, "one record has 10000000000 bytes"),
         (header(3, 0), MalformedFile, "a record of shape [0] is empty"),
         (gzip.compress(header(10_000_000, 32, 32)), MalformedFile, "compressed bytes cannot hold them"),

@@ -28,6 +28,9 @@ from lepton_learn.transform import FittedTransform
 
 layers = keras.layers
 
+# Keras 3.15 asks TensorFlow's variables for their values in a way that numpy 2.4 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+
 
 @pytest.fixture(scope="module")
 def trained_digits(digits: Any) -> keras.Model:

@@ -55,55 +55,74 @@ def checkpoints(tmp_path: Path) -> Checkpoints:
     return Checkpoints(ObjectStore(f"file://{tmp_path}"), "jobs/j/checkpoints")
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_gives_others(digits: Any, recorder: Any) -> None:
+@pytest.fixture(scope="module")
+def uninterrupted(digits: Any) -> tuple[Any, keras.Model, Outcome]:
+    """A dataset, and a training on it that nothing disturbed: four epochs of four steps."""
     data = digits.first(200)
-    one, first = run(data, SMALL_CNN, recorder)
-    two, second = run(data, SMALL_CNN, recorder)
-    other, _ = run(data, replace(SMALL_CNN, seed=4), recorder)
-    assert_same_weights(one, two)
-    assert first == second
-    assert not np.array_equal(one.get_weights()[0], other.get_weights()[0])
+    return data, *run(data, SMALL_CNN, Silent())
 
 
-@pytest.mark.parametrize("stopped_after", [1, 5, 9, 15], ids=lambda steps: f"{steps} of 16 steps")
+class Silent:
+    """Does not listen and never asks to stop."""
+
+    stop_requested = False
+
+    def progress(self, phase: str, done: int, total: int = 0, unit: str = "") -> None: ...
+
+    def metric(self, name: str, step: int, value: float) -> None: ...
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others(
+    uninterrupted: Any, recorder: Any
+) -> None:
+    data, whole, expected = uninterrupted
+    same, outcome = run(data, SMALL_CNN, recorder)
+    other, _ = run(data, replace(SMALL_CNN, seed=4, max_epochs=1), recorder)
+    assert_same_weights(same, whole)
+    assert outcome == expected
+    assert not np.array_equal(other.get_weights()[0], whole.get_weights()[0])
+
+
+@pytest.mark.parametrize("stopped_after", [1, 9], ids=["in the first epoch", "in the third epoch"])
 def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
-    digits: Any,
+    uninterrupted: Any,
     recorder: Any,
     stopping_after: Callable[[int], Any],
     checkpoints: Checkpoints,
     stopped_after: int,
 ) -> None:
-    data = digits.first(200)
-    whole, expected = run(data, SMALL_CNN, recorder)
+    data, whole, expected = uninterrupted
     with pytest.raises(Cancelled):
         run(data, SMALL_CNN, stopping_after(stopped_after), checkpoints=checkpoints)
     resumed, outcome = run(data, SMALL_CNN, recorder, checkpoints=checkpoints)
     assert_same_weights(whole, resumed)
     assert outcome == expected
+    assert recorder.steps[0] == (stopped_after // 4 * 4 + 1, 16)
 
 
 def test_a_finished_training_is_not_trained_again(
-    digits: Any, stopping_after: Callable[[int], Any], recorder: Any, checkpoints: Checkpoints
+    uninterrupted: Any, recorder: Any, checkpoints: Checkpoints
 ) -> None:
-    data = digits.first(200)
-    whole, expected = run(data, SMALL_CNN, recorder, checkpoints=checkpoints)
-    again, outcome = run(data, SMALL_CNN, stopping_after(0), checkpoints=checkpoints)
+    data, whole, expected = uninterrupted
+    run(data, SMALL_CNN, Silent(), checkpoints=checkpoints)
+    again, outcome = run(data, SMALL_CNN, recorder, checkpoints=checkpoints)
+    assert recorder.steps == []
     assert_same_weights(whole, again)
     assert outcome == expected
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    digits: Any, recorder: Any, stopping_after: Callable[[int], Any], tmp_path: Path
+    uninterrupted: Any, recorder: Any, stopping_after: Callable[[int], Any], tmp_path: Path
 ) -> None:
-    data, store = digits.first(200), ObjectStore(f"file://{tmp_path}")
+    (data, whole, _), store = uninterrupted, ObjectStore(f"file://{tmp_path}")
     checkpoints = Checkpoints(store, "jobs/j/checkpoints")
     with pytest.raises(Cancelled):
         run(data, SMALL_CNN, stopping_after(14), checkpoints=checkpoints)
     kept = store.list("jobs/j/checkpoints")
     assert [info.key.split("/")[3] for info in kept] == ["00000002", "00000003"]
     store.put(kept[-1].key, b"0" * kept[-1].size)
-    whole, _ = run(data, SMALL_CNN, recorder)
     resumed, _ = run(data, SMALL_CNN, recorder, checkpoints=checkpoints)
+    assert recorder.steps[0] == (9, 16)
     assert_same_weights(whole, resumed)
 
 

@@ -5,6 +5,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
 MEMBERS = [path.parent for path in sorted(ROOT.glob("*/*/pyproject.toml"))]
-DISTRIBUTIONS = {
-    **packages_distributions(),
-    "inference": ["lepton-contracts"],
-    "lepton": ["lepton-contracts"],
-}
+# The namespaces of the contracts are not listed under what is installed.
+CONTRACTS = {name: ["lepton-contracts"] for name in ("buf", "inference", "lepton")}
+DISTRIBUTIONS = {**packages_distributions(), **CONTRACTS}
 
 
 def imported(member: Path) -> Iterator[str]:
@@ -31,7 +30,7 @@ def imported(member: Path) -> Iterator[str]:
 
 def declared(member: Path) -> set[str]:
     project = tomllib.loads((member / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *sum(project.get("optional-dependencies", {}).values(), [])]
+    lines = chain(project["dependencies"], *project.get("optional-dependencies", {}).values())
     return {project["name"], *(canonicalize_name(Requirement(line).name) for line in lines)}
 
 

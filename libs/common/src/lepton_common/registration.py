@@ -4,6 +4,9 @@ Every job that makes a model ends here, in the same way. The job's uid is the re
 often it is tried, one version comes of one job.
 """
 
+# The types of asynchronous stubs exist for type checkers alone.
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 

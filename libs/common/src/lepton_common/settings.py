@@ -16,7 +16,7 @@ from lepton_common.loopback import is_loopback
 
 
 class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LEPTON_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix="LEPTON_", frozen=True)
 
 
 class ServerSettings(_Settings):

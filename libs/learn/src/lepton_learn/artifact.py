@@ -1,6 +1,7 @@
 """A trained model as the files of a model version: `model.keras`, `transform.json`, `history.json`."""
 
 import json
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,11 @@ def load_artifact(folder: Path) -> tuple[keras.Model, FittedTransform]:
         with zipfile.ZipFile(folder / MODEL) as archive, TemporaryDirectory() as scratch:
             config = KerasConfig(archive.read("config.json").decode())
             model = build_from_config(config, transform)
-            model.load_weights(archive.extract(_WEIGHTS, scratch))
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError) as error:
+            weights = archive.extract(_WEIGHTS, scratch)
+            with warnings.catch_warnings():
+                # Keras warns of weights that are not in the file, and leaves them as they were drawn.
+                warnings.filterwarnings("error", "Skipping", UserWarning)
+                model.load_weights(weights)
+    except (UserWarning, zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidModel("the files are not a trained model and its transform") from error
     return model, transform

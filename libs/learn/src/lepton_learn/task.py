@@ -78,10 +78,10 @@ def task_of(model: keras.Model, transform: FittedTransform, *, label_scale: Labe
     label = transform.fitted[transform.schema.label]
     if isinstance(label, Affine):
         return Regression(label, label_scale or LabelScale(0.0, 1.0))
-    return Classification(from_logits=not _ends_in_softmax(model))
+    return Classification(from_logits=not _ends_in_softmax(model, transform.input_shape))
 
 
-def _ends_in_softmax(model: keras.Model) -> bool:
+def _ends_in_softmax(model: keras.Model, input_shape: tuple[int, ...]) -> bool:
     last = _last_layer(model)
     activation = getattr(last, "activation", None)
     name = "linear" if activation is None else getattr(activation, "__name__", str(activation))
@@ -90,7 +90,7 @@ def _ends_in_softmax(model: keras.Model) -> bool:
             f"the last layer, {last.name!r}, applies {name}: a classifier ends in softmax or linear"
         )
     # Softmax may hide behind a reshape or an operation without a layer, but not from what comes out.
-    probe = np.random.default_rng(0).normal(size=(16, *model.inputs[0].shape[1:])).astype(np.float32)
+    probe = np.random.default_rng(0).normal(size=(16, *input_shape)).astype(np.float32)
     outputs = model(probe, training=False).numpy()
     return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
 

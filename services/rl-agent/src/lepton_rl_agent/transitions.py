@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_rl_agent.decisions import Decision
+from lepton_rl_agent.spaces import Discrete, Observation, ObservationSpace
+
 
 @dataclass(frozen=True)
 class Transitions:
-    """Single steps, in any order.
+    """Single steps.
 
     Attributes:
         observations: whole numbers `[n]` int64, or flat arrays `[n, numbers]` float32.
@@ -32,7 +35,8 @@ class Transitions:
     def to_bytes(self) -> bytes:
         """Return them as an `.npz`; equal transitions give equal bytes."""
         sink = io.BytesIO()
-        np.savez_compressed(sink, **{field.name: getattr(self, field.name) for field in fields(self)})
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        np.savez_compressed(sink, allow_pickle=False, **arrays)
         return sink.getvalue()
 
     @classmethod
@@ -40,3 +44,61 @@ class Transitions:
         """Return what `to_bytes` was called on."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return cls(**{field.name: archive[field.name] for field in fields(cls)})
+
+
+class Joiner:
+    """Joins decisions and their feedback into transitions.
+
+    A decision without feedback is no transition. What was seen after one with feedback is what the
+    feedback says, else what the next decision of its episode saw. A decision on its own that says nothing
+    of what came after is the end of an episode of one step.
+
+    Args:
+        space: what the agent sees.
+    """
+
+    def __init__(self, space: ObservationSpace) -> None:
+        self._space = space
+        self._dtype = np.dtype(np.int64 if isinstance(space, Discrete) else np.float32)
+        # Bytes, not arrays: a log may have a million of them.
+        self._seen, self._seen_next = bytearray(), bytearray()
+        self._actions: list[int] = []
+        self._rewards: list[float] = []
+        self._terminal: list[bool] = []
+        self._waiting: dict[str, Decision] = {}
+
+    def add(self, decision: Decision) -> None:
+        """Take the next decision, in the order in which they were made."""
+        before = self._waiting.pop(decision.episode, None)
+        if before is not None:
+            self._join(before, decision.observation)
+        feedback = decision.feedback
+        if feedback is None:
+            return
+        if feedback.next_observation is not None or feedback.terminated or not decision.episode:
+            self._join(decision, None if feedback.terminated else feedback.next_observation)
+        elif not feedback.truncated:
+            self._waiting[decision.episode] = decision
+
+    def transitions(self) -> Transitions:
+        """Return the transitions that are complete."""
+        shape = (-1,) if isinstance(self._space, Discrete) else (-1, self._space.size)
+        return Transitions(
+            observations=np.frombuffer(self._seen, self._dtype).reshape(shape),
+            actions=np.array(self._actions, dtype=np.int64),
+            rewards=np.array(self._rewards, dtype=np.float64),
+            next_observations=np.frombuffer(self._seen_next, self._dtype).reshape(shape),
+            terminal=np.array(self._terminal, dtype=np.bool_),
+        )
+
+    def _join(self, decision: Decision, later: Observation | None) -> None:
+        if decision.feedback is None:
+            return
+        self._seen += self._bytes(decision.observation)
+        self._seen_next += self._bytes(decision.observation if later is None else later)
+        self._actions.append(decision.action)
+        self._rewards.append(decision.feedback.reward)
+        self._terminal.append(later is None)
+
+    def _bytes(self, observation: Observation) -> bytes:
+        return np.asarray(observation, dtype=self._dtype).tobytes()

@@ -13,7 +13,6 @@ from lepton_common.rpc import connect
 from lepton_common.server import Service, main, serve
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import TrainingKind
-from lepton_trainer.adapters.models import Models
 from lepton_trainer.api import TrainingServicer
 from lepton_trainer.settings import Settings
 
@@ -29,7 +28,7 @@ async def run() -> None:
     jobs = store.collection(training_pb2.TrainingJob, index=life.index)
     datasets = Datasets(DatasetServiceStub(data_ingest))
     controller = Controller(
-        TrainingKind(jobs, objects, datasets=datasets, models=Models(ModelServiceStub(registry))),
+        TrainingKind(jobs, objects, datasets=datasets, models=ModelServiceStub(registry)),
         launcher,
         objects,
         object_store_url=settings.object_store_url,

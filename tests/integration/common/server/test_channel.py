@@ -15,7 +15,7 @@ WATCH = pb.WatchDatasetVersionRequest(name="datasets/digits/versions/1")
 
 
 async def test_a_call_that_meets_a_replica_on_its_way_out_is_made_again(stub: Any, datasets: Any) -> None:
-    refusals = iter([errors.ShuttingDown("going"), errors.DependencyUnavailable("not there yet")])
+    refusals = iter([errors.ShuttingDown("going"), errors.ShuttingDown("going too")])
 
     async def behaviour() -> None:
         for refusal in refusals:
@@ -29,11 +29,11 @@ async def test_a_call_that_meets_a_replica_on_its_way_out_is_made_again(stub: An
 
 async def test_after_five_attempts_the_error_is_told(stub: Any, datasets: Any) -> None:
     async def behaviour() -> None:
-        raise errors.DependencyUnavailable("the registry does not answer")
+        raise errors.ShuttingDown("every replica is going")
 
     datasets.on(GET.name, behaviour)
 
-    with pytest.raises(errors.DependencyUnavailable, match="the registry does not answer"), named_errors():
+    with pytest.raises(errors.ShuttingDown, match="every replica is going"), named_errors():
         await stub.GetDataset(GET)
 
     assert len(datasets.request_ids) == 5
@@ -41,7 +41,13 @@ async def test_after_five_attempts_the_error_is_told(stub: Any, datasets: Any) -
 
 @pytest.mark.parametrize(
     "error",
-    [errors.Overloaded("full"), errors.NotFound("gone"), errors.Internal("oh")],
+    [
+        errors.Overloaded("full"),
+        errors.NotFound("gone"),
+        errors.Internal("oh"),
+        # Would be repeated, had the server not said when to come back.
+        errors.DependencyUnavailable("the registry does not answer", retry_after_seconds=5),
+    ],
     ids=lambda e: e.reason,
 )
 async def test_an_answer_is_not_asked_for_again(stub: Any, datasets: Any, error: errors.LeptonError) -> None:

@@ -47,7 +47,9 @@ def synchronous(address: str, endpoint: str) -> dict[str, Any]:
     seen["id"] = result.get_response().id
     seen["y"] = result.as_numpy("y").tolist()
     best = [triton.InferRequestedOutput("y", class_count=1)]
-    seen["classes"] = [text.decode() for text in client.infer(endpoint, inputs, outputs=best).as_numpy("y")[:, 0]]
+    seen["classes"] = [
+        text.decode() for text in client.infer(endpoint, inputs, outputs=best).as_numpy("y")[:, 0]
+    ]
     seen["statistics"] = client.get_inference_statistics(endpoint, as_json=True)["model_stats"]
     try:
         client.infer("nothing", inputs)

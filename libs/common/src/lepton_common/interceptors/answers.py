@@ -19,6 +19,9 @@ _LOG = logging.getLogger(__name__)
 _MAX_STATUS_BYTES = 4096
 _MAX_MESSAGE_CHARACTERS = 512
 
+# How a server tells a channel not to repeat a call by itself (gRPC proposal A6).
+_DO_NOT_RETRY = ("grpc-retry-pushback-ms", "-1")
+
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -46,7 +49,13 @@ async def answer_errors(call: Call, proceed: Proceed) -> Any:
             known = _unexpected(call)
     call.code = known.code
     status = _fit(to_status(known))
-    trailing = ((KEY, call.request_id), (DETAILS_KEY, status.SerializeToString()))
+    trailing: tuple[tuple[str, str | bytes], ...] = (
+        (KEY, call.request_id),
+        (DETAILS_KEY, status.SerializeToString()),
+    )
+    if known.retry_after_seconds is not None:
+        # The caller is told when to come back; its channel shall not do so at once by itself.
+        trailing = (*trailing, _DO_NOT_RETRY)
     return await call.context.abort(_STATUS_CODES[status.code], status.message, trailing)
 
 

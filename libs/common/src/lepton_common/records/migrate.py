@@ -1,16 +1,23 @@
 """Bringing the tables of a database up to date."""
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, insert, inspect, select, text
 
 from lepton_common.errors import WrongState
 from lepton_common.records.migrations import HEAD
+from lepton_common.records.tables import METADATA
 
 _ADVISORY_LOCK = 0x6C6570746F6E
 """Held on PostgreSQL while migrating; "lepton" in ASCII."""
 
+_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+"""Where alembic keeps the revision of the tables."""
+
 
 def migrate(engine: Engine) -> None:
-    """Run the migrations that the database lacks; of several processes at once, one does.
+    """Make the tables, or run the migrations that they lack; of several processes at once, one does.
+
+    An empty database gets the tables as `tables.py` has them. So alembic, which takes half a second
+    and 13 MB to import, is there only for a database that an older release has made.
 
     Raises:
         WrongState: A newer release has changed the tables.
@@ -21,11 +28,21 @@ def migrate(engine: Engine) -> None:
     with engine.execution_options(lepton_writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        _upgrade(connection)
+        found = _revision(connection)
+        if not found:
+            METADATA.create_all(connection)
+            _VERSION.create(connection)
+            connection.execute(insert(_VERSION).values(version_num=HEAD))
+        elif found != HEAD:
+            upgrade(connection)
 
 
-def _upgrade(connection: Connection) -> None:
-    # Imported here: it takes half a second and 13 MB, and most starts find the tables up to date.
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that the tables lack, in the transaction of `connection`.
+
+    Raises:
+        WrongState: A newer release has changed the tables.
+    """
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -42,6 +59,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _revision(connection: Connection) -> str:
-    if not inspect(connection).has_table("alembic_version"):
+    """Return the revision of the tables; empty for none."""
+    if not inspect(connection).has_table(_VERSION.name):
         return ""
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
+    return connection.execute(select(_VERSION.c.version_num)).scalar() or ""

@@ -1,5 +1,8 @@
 """Compression as a kind of job: what its worker is told, and what becomes of what it made."""
 
+# The types of asynchronous stubs exist for type checkers alone.
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any

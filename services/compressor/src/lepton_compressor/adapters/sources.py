@@ -1,5 +1,8 @@
 """What is compressed, and what it is measured on: told by the registry and the dataset service."""
 
+# The types of asynchronous stubs exist for type checkers alone.
+from __future__ import annotations
+
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict

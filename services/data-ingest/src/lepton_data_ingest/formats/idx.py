@@ -126,8 +126,9 @@ def _values(header: IdxFile, records: int) -> Iterator[Numbers]:
             )
             values = np.frombuffer(data, header.dtype).reshape(count, *header.shape[1:])
             yield Numbers(values.astype(header.dtype.newbyteorder("="), copy=False))
-        if stream.read(1):
-            end = start + header.shape[0] * header.record_bytes
+        end = start + header.shape[0] * header.record_bytes
+        # Reading to the end is also what makes gzip compare its checksum.
+        if _up_to(stream, 1, file=header.file, start=end):
             raise malformed(header.file, f"byte {end}", "there is more data", expected="the end of the file")
 
 
@@ -157,13 +158,16 @@ def _decompressed(path: Path) -> BinaryIO:
 
 
 def _read(stream: BinaryIO, size: int, *, file: str, start: int) -> bytes:
+    data = _up_to(stream, size, file=file, start=start)
+    if len(data) < size:
+        expected = f"{size - len(data)} more bytes"
+        raise malformed(file, f"byte {start + len(data)}", "the file ends", expected=expected)
+    return data
+
+
+def _up_to(stream: BinaryIO, size: int, *, file: str, start: int) -> bytes:
     try:
-        data = stream.read(size)
+        return stream.read(size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         problem = "the compressed data ends too early or is damaged"
-        raise malformed(file, f"byte {start}", problem, expected=f"{size} more bytes") from error
-    if len(data) < size:
-        raise malformed(
-            file, f"byte {start + len(data)}", "the file ends", expected=f"{size - len(data)} more bytes"
-        )
-    return data
+        raise malformed(file, f"byte {start}", problem, expected="an intact gzip file") from error

@@ -46,7 +46,7 @@ def read(path: Path, file: str, *, columns: Sequence[str] | None = None) -> Reco
         TooLarge: a single record is too large.
     """
     try:
-        parquet = pq.ParquetFile(path)
+        parquet = pq.ParquetFile(path, page_checksum_verification=True)
         schema = parquet.schema_arrow
     except _DAMAGE as error:
         raise malformed(

@@ -31,7 +31,7 @@ _SPECIAL = {
     b"S": "a sparse file",
 }
 _MAX_EXTENSION_BYTES = 1024 * 1024
-_SKIP_BYTES = 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -85,19 +85,27 @@ class _Blocks:
         self.place = 0
 
     def read(self, size: int, *, what: str) -> bytes:
-        try:
-            data = self._stream.read(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            problem = "the compressed data ends too early or is damaged"
-            raise malformed(self.file, f"byte {self.place}", problem, expected=what) from error
-        self.place += len(data)
+        data = self._up_to(size, what=what)
         if len(data) < size:
             raise malformed(self.file, f"byte {self.place}", "the archive ends too early", expected=what)
         return data
 
     def skip(self, size: int, *, what: str) -> None:
         while size > 0:
-            size -= len(self.read(min(size, _SKIP_BYTES), what=what))
+            size -= len(self.read(min(size, _CHUNK_BYTES), what=what))
+
+    def end(self) -> None:
+        """Read the padding after the end mark, which is what makes gzip compare its checksum."""
+        self._up_to(_CHUNK_BYTES, what="an intact gzip file")
+
+    def _up_to(self, size: int, *, what: str) -> bytes:
+        try:
+            data = self._stream.read(size)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            problem = "the compressed data ends too early or is damaged"
+            raise malformed(self.file, f"byte {self.place}", problem, expected=what) from error
+        self.place += len(data)
+        return data
 
 
 def _members(blocks: _Blocks, *, max_bytes: int) -> Iterator[Member]:
@@ -138,6 +146,7 @@ def _members(blocks: _Blocks, *, max_bytes: int) -> Iterator[Member]:
                     name, size, None, "" if kind in _REGULAR else _SPECIAL.get(kind, "no regular file")
                 )
         long_name, extended = "", {}
+    blocks.end()
 
 
 def _name(header: bytes) -> str:

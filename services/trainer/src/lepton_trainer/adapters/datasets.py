@@ -1,15 +1,18 @@
 """Dataset versions, as the dataset service tells of them."""
 
+# The types of asynchronous stubs exist for type checkers alone.
+from __future__ import annotations
+
 from lepton.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 from lepton.job.v1 import job_pb2
-from lepton_trainer.adapters.calls import CALL_SECONDS, answered_by
+from lepton_common.calls import CALL_SECONDS, answered_by
 from lepton_trainer.training import Column, DatasetVersion, SourceFile
 
 
 class Datasets:
     """Reads dataset versions."""
 
-    def __init__(self, stub: "dataset_pb2_grpc.DatasetServiceAsyncStub") -> None:
+    def __init__(self, stub: dataset_pb2_grpc.DatasetServiceAsyncStub) -> None:
         """Call through `stub`."""
         self._stub = stub
 

@@ -1,19 +1,23 @@
 """Training as a kind of job: what its workers are told, and what becomes of what they made."""
 
+# The types of asynchronous stubs exist for type checkers alone.
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from lepton.model.v1 import model_pb2, model_pb2_grpc
 from lepton.training.v1.training_pb2 import TrainingJob
 from lepton_common.jobs import files
 from lepton_common.jobs import job as life
 from lepton_common.jobs.kind import Work
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
+from lepton_common.registration import register
 from lepton_trainer.adapters.datasets import Datasets
-from lepton_trainer.adapters.models import Models
 from lepton_trainer.lineage import Node, chain
 
 WORKER = "lepton_trainer.worker"
@@ -29,7 +33,7 @@ class TrainingKind:
         objects: ObjectStore,
         *,
         datasets: Datasets,
-        models: Models,
+        models: model_pb2_grpc.ModelServiceAsyncStub,
         worker: str = WORKER,
     ) -> None:
         """Keep jobs in `collection` and their specs in `objects`; `worker` is the module that trains."""
@@ -55,14 +59,25 @@ class TrainingKind:
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
         """Register the trained model; the same job always gives the same version."""
         spec = await asyncio.to_thread(files.read_spec, self._objects, life.key(job))
-        version = await self._models.register(
-            job.spec.model,
+        version = await register(
+            self._models,
             outcome,
-            lineage=[Node.from_dict(document) for document in spec["lineage"]],
+            model=job.spec.model,
+            model_format=model_pb2.MODEL_FORMAT_KERAS,
+            lineage=[_encode(Node.from_dict(document)) for document in spec["lineage"]],
             request_id=job.uid,
         )
 
-        def register(stored: TrainingJob) -> None:
+        def write_down(stored: TrainingJob) -> None:
             stored.model_version = version
 
-        return register
+        return write_down
+
+
+def _encode(node: Node) -> model_pb2.LineageNode:
+    return model_pb2.LineageNode(
+        name=node.name,
+        kind=model_pb2.LineageKind.Value(f"LINEAGE_KIND_{node.kind}"),
+        digest=node.digest,
+        parents=node.parents,
+    )

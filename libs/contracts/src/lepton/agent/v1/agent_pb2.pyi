@@ -301,7 +301,9 @@ class Agent(_message.Message):
     Example: "CartPole-v1". Its spaces are then the environment's.
     """
     discount: _builtins.float
-    """gamma: what a reward is worth one step later. Default 0.99."""
+    """gamma: what a reward is worth one step later. Default 0.99; 0 looks no further
+    than the next reward.
+    """
     policy: _builtins.str
     """The policy it acts by, `models/{model}/versions/{version}`; empty before the
     first learning run: it then acts evenly at random. Set by the server, or by an
@@ -325,7 +327,7 @@ class Agent(_message.Message):
 
     @_builtins.property
     def spaces(self) -> Global___Spaces:
-        """What it sees and does, where there is no environment."""
+        """What it sees and does, where there is no environment. It stays as it is made."""
 
     @_builtins.property
     def q_learning(self) -> Global___QLearning:
@@ -352,17 +354,22 @@ class Agent(_message.Message):
         spaces: Global___Spaces | None = ...,
         q_learning: Global___QLearning | None = ...,
         dqn: Global___Dqn | None = ...,
-        discount: _builtins.float = ...,
+        discount: _builtins.float | None = ...,
         exploration: Global___Exploration | None = ...,
         policy: _builtins.str = ...,
         model: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "create_time", b"create_time", "dqn", b"dqn", "exploration", b"exploration", "q_learning", b"q_learning", "spaces", b"spaces", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_discount", b"_discount", "algorithm", b"algorithm", "create_time", b"create_time", "discount", b"discount", "dqn", b"dqn", "exploration", b"exploration", "q_learning", b"q_learning", "spaces", b"spaces", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "create_time", b"create_time", "discount", b"discount", "dqn", b"dqn", "environment", b"environment", "etag", b"etag", "exploration", b"exploration", "labels", b"labels", "model", b"model", "name", b"name", "policy", b"policy", "q_learning", b"q_learning", "spaces", b"spaces", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_discount", b"_discount", "algorithm", b"algorithm", "create_time", b"create_time", "discount", b"discount", "dqn", b"dqn", "environment", b"environment", "etag", b"etag", "exploration", b"exploration", "labels", b"labels", "model", b"model", "name", b"name", "policy", b"policy", "q_learning", b"q_learning", "spaces", b"spaces", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__discount: _TypeAlias = _typing.Literal["discount"]  # noqa: Y015
+    _WhichOneofArgType__discount: _TypeAlias = _typing.Literal["_discount", b"_discount"]  # noqa: Y015
     _WhichOneofReturnType_algorithm: _TypeAlias = _typing.Literal["q_learning", "dqn"]  # noqa: Y015
     _WhichOneofArgType_algorithm: _TypeAlias = _typing.Literal["algorithm", b"algorithm"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__discount) -> _WhichOneofReturnType__discount | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_algorithm) -> _WhichOneofReturnType_algorithm | None: ...
 
 Global___Agent: _TypeAlias = Agent  # noqa: Y015
@@ -480,7 +487,7 @@ class Decision(_message.Message):
     """`agents/{agent}`."""
     episode: _builtins.str
     """Ties the decisions of one course of events together, in the order they were
-    made.
+    made. Nothing follows a decision on its own, unless its feedback says what.
     """
     action: _builtins.int
     """What was chosen."""
@@ -566,7 +573,9 @@ class LearningRun(_message.Message):
     model_version: _builtins.str
     """The registered policy of a SUCCEEDED run: `models/{model}/versions/{version}`."""
     mean_reward: _builtins.float
-    """Mean reward of an episode, acting greedily in the simulated environment."""
+    """Mean reward of an episode, acting greedily in the agent's environment; absent
+    where the agent has none.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -599,13 +608,15 @@ class LearningRun(_message.Message):
         spec: Global___LearningSpec | None = ...,
         status: _job_pb2.JobStatus | None = ...,
         model_version: _builtins.str = ...,
-        mean_reward: _builtins.float = ...,
+        mean_reward: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_reward", b"_mean_reward", "create_time", b"create_time", "mean_reward", b"mean_reward", "spec", b"spec", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "labels", b"labels", "mean_reward", b"mean_reward", "model_version", b"model_version", "name", b"name", "spec", b"spec", "status", b"status", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_reward", b"_mean_reward", "create_time", b"create_time", "etag", b"etag", "labels", b"labels", "mean_reward", b"mean_reward", "model_version", b"model_version", "name", b"name", "spec", b"spec", "status", b"status", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__mean_reward: _TypeAlias = _typing.Literal["mean_reward"]  # noqa: Y015
+    _WhichOneofArgType__mean_reward: _TypeAlias = _typing.Literal["_mean_reward", b"_mean_reward"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_reward) -> _WhichOneofReturnType__mean_reward | None: ...
 
 Global___LearningRun: _TypeAlias = LearningRun  # noqa: Y015
 
@@ -647,7 +658,10 @@ Global___LearningSpec: _TypeAlias = LearningSpec  # noqa: Y015
 
 @_typing.final
 class Simulation(_message.Message):
-    """Learn by acting in the agent's environment."""
+    """Learn by acting in the agent's environment. A table explores by a softmax whose
+    temperature falls from the agent's own, or from 1, to a hundredth; a network by
+    epsilon-greedy with an epsilon that falls from 1 to 0.04.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -673,7 +687,9 @@ Global___Simulation: _TypeAlias = Simulation  # noqa: Y015
 
 @_typing.final
 class LoggedFeedback(_message.Message):
-    """Learn from what happened."""
+    """Learn from the decisions that have feedback when the run starts. One that is not the
+    end of its episode counts once it is known what was seen after.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -112,7 +112,7 @@ class AgentServiceServicer:
     """
 
     def CreateAgent(self, request, context):
-        """Makes a agent.
+        """Makes an agent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,118 @@
+"""The trainer as it is started: `python -m lepton_trainer`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from lepton.job.v1 import job_pb2
+from lepton.training.v1 import training_pb2, training_pb2_grpc
+from lepton_common.rpc import connect
+
+if TYPE_CHECKING:
+    from .conftest import Neighbours
+
+READY_SECONDS = 3.0
+REST_BYTES = 200 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running trainer."""
+
+    handle: subprocess.Popen[bytes]
+    address: str
+    ready_cpu_seconds: float
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self.handle.kill()
+        self.handle.wait()
+
+
+@contextmanager
+def running(folder: Path, neighbours: Neighbours) -> Iterator[Process]:
+    """Start a trainer over the files in a folder; it is killed at the end."""
+    address_file = folder / "address"
+    address_file.unlink(missing_ok=True)
+    environment = {
+        "LEPTON_ADDRESS_FILE": str(address_file),
+        "LEPTON_DATABASE_URL": f"sqlite:///{folder}/trainer.db",
+        "LEPTON_OBJECT_STORE_URL": f"file://{folder}/objects",
+        "LEPTON_RUN_DIRECTORY": str(folder / "run"),
+        "LEPTON_DATA_INGEST_ADDRESS": neighbours.addresses["datasets"],
+        "LEPTON_REGISTRY_ADDRESS": neighbours.addresses["models"],
+    }
+    with subprocess.Popen([sys.executable, "-m", "lepton_trainer"], env=os.environ | environment) as handle:
+        try:
+            deadline = time.monotonic() + 30
+            while not address_file.exists():
+                assert handle.poll() is None and time.monotonic() < deadline
+                time.sleep(0.02)
+            times = psutil.Process(handle.pid).cpu_times()
+            yield Process(handle, address_file.read_text(), times.user + times.system)
+        finally:
+            handle.kill()
+
+
+async def test_it_is_small_and_soon_ready(tmp_path: Path, neighbours: Neighbours) -> None:
+    with running(tmp_path, neighbours) as process:
+        # On a machine that does nothing else this is the time it takes.
+        assert process.ready_cpu_seconds < READY_SECONDS
+        assert psutil.Process(process.handle.pid).memory_info().rss < REST_BYTES
+
+
+async def test_what_was_accepted_is_there_after_a_kill(tmp_path: Path, neighbours: Neighbours) -> None:
+    name = "trainingJobs/digits"
+    # The workers have nothing to read, so the job ends with an error once it is launched.
+    with running(tmp_path, neighbours) as process:
+        async with connect(process.address) as channel:
+            stub = training_pb2_grpc.TrainingServiceStub(channel)
+            spec = training_pb2.TrainingSpec(
+                dataset_version="datasets/digits/versions/2", model="models/digits", mlp=training_pb2.Mlp()
+            )
+            request = training_pb2.CreateTrainingJobRequest(
+                training_job_id="digits", training_job=training_pb2.TrainingJob(spec=spec)
+            )
+            created = (await stub.CreateTrainingJob(request)).training_job
+        process.kill()
+    with running(tmp_path, neighbours) as process:
+        async with connect(process.address) as channel:
+            stub = training_pb2_grpc.TrainingServiceStub(channel)
+            watched = stub.WatchTrainingJob(training_pb2.WatchTrainingJobRequest(name=name), timeout=60)
+            seen = [response.training_job async for response in watched]
+    assert {job.uid for job in seen} == {created.uid}
+    assert seen[-1].status.state == job_pb2.JOB_STATE_FAILED
+    assert "digits/manifests" in seen[-1].status.message
+
+
+@pytest.mark.parametrize("missing", ["LEPTON_DATABASE_URL", "LEPTON_RUN_DIRECTORY"])
+async def test_a_missing_setting_is_named(missing: str) -> None:
+    environment = {
+        "LEPTON_DATABASE_URL": "sqlite:////tmp/unused.db",
+        "LEPTON_OBJECT_STORE_URL": "file:///tmp/unused",
+        "LEPTON_RUN_DIRECTORY": "/tmp/unused",
+        "LEPTON_DATA_INGEST_ADDRESS": "127.0.0.1:1",
+        "LEPTON_REGISTRY_ADDRESS": "127.0.0.1:1",
+    }
+    del environment[missing]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "lepton_trainer"),
+        env={**os.environ, **environment},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert missing in errors.decode()
