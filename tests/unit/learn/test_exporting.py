@@ -103,6 +103,13 @@ def test_an_exported_graph_is_clean(digits: Any, trained_digits: keras.Model) ->
     assert not exported.graph.value_info
 
 
+def test_a_model_that_onnx_has_no_form_for_is_refused(digits: Any) -> None:
+    inputs = keras.Input((8, 8, 1))
+    outputs = layers.Dense(10)(keras.ops.erfinv(layers.Flatten()(inputs)))
+    with pytest.raises(InvalidModel, match="cannot be exported to ONNX"):
+        export_onnx(keras.Model(inputs, outputs), digits.transform)
+
+
 CONFIGS = [
     pytest.param(lambda: [layers.Flatten(), layers.Dense(10)], id="logits"),
     pytest.param(lambda: [layers.Flatten(), layers.Dense(10, "softmax")], id="softmax"),

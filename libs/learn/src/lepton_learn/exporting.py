@@ -6,6 +6,7 @@ onnx and tf2onnx are imported where they are used: only what exports needs them,
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lepton_common.errors import InvalidModel
@@ -36,7 +37,10 @@ def export_onnx(model: keras.Model, transform: FittedTransform) -> bytes:
         front, core, io_map=[(INPUTS, core.graph.input[0].name)], name="lepton", producer_name="lepton"
     )
     _tidy(whole)
-    onnx.checker.check_model(whole, full_check=True)
+    try:
+        onnx.checker.check_model(whole, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise InvalidModel(f"the model cannot be exported to ONNX: {_first_line(error)}") from error
     return bytes(whole.SerializeToString())
 
 
@@ -58,10 +62,24 @@ def _model_graph(model: keras.Model, transform: FittedTransform) -> Any:
             tf.function(answers, input_signature=[specification]),
             input_signature=[specification],
             opset=OPSET,
+            custom_op_handlers={"Erfc": (_convert_erfc, [])},
         )
     except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
-        raise InvalidModel(f"the model cannot be exported to ONNX: {error}") from error
+        raise InvalidModel(f"the model cannot be exported to ONNX: {_first_line(error)}") from error
     return graph
+
+
+def _convert_erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
+    """Write TensorFlow's erfc(x), which GELU uses and tf2onnx does not know, as 1 - erf(x)."""
+    node.type = "Erf"
+    one = graph.make_const(f"{name}/one", np.ones((), np.float32))
+    difference = graph.make_node("Sub", [one.output[0], node.output[0]])
+    readers = [reader for reader in graph.find_output_consumers(node.output[0]) if reader is not difference]
+    graph.replace_all_inputs(node.output[0], difference.output[0], ops=readers)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:500]
 
 
 def _tidy(model: Any) -> None:

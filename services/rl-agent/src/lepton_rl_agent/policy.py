@@ -5,9 +5,15 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from lepton_common.errors import InvalidModel
 from lepton_rl_agent.spaces import Box, Observation, Spaces
+
+_RUNTIME_ERRORS = tuple(
+    error for error in vars(runtime).values() if isinstance(error, type) and issubclass(error, Exception)
+)
+"""The runtime's errors have no base of their own."""
 
 _INPUT, _OUTPUT = "observation", "action_values"
 

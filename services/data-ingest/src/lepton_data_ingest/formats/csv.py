@@ -120,14 +120,20 @@ def _rows(
     try:
         with open_csv(
             stream,
-            # Several threads would leave pyarrow without the numbers of broken rows.
+            # Several threads would leave pyarrow without the numbers of broken rows. Any bytes are Latin-1,
+            # so none keep it from parsing a row; what they are in UTF-8 is found out cell by cell.
             read_options=ReadOptions(
-                use_threads=False, block_size=_BLOCK_BYTES, skip_rows=1, column_names=names
+                use_threads=False,
+                block_size=_BLOCK_BYTES,
+                skip_rows=1,
+                column_names=names,
+                encoding="latin-1",
             ),
             parse_options=ParseOptions(newlines_in_values=True, invalid_row_handler=places.on_broken),
-            # As bytes: one cell that is not UTF-8 is a fault of its record, not of the file.
             convert_options=ConvertOptions(
-                column_types=dict.fromkeys(names, pa.binary()), include_columns=wanted
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=False,
+                include_columns=wanted,
             ),
         ) as reader:
             for batch in reader:
@@ -143,11 +149,9 @@ def _rows(
 def _texts(rows: pa.RecordBatch, places: NDArray[np.int64], faults: tuple[Fault, ...]) -> RecordBatch:
     faulty: dict[int, Fault] = {}
     columns = {}
-    for name, cells in zip(rows.schema.names, rows.columns, strict=True):
-        try:
-            texts = cells.cast(pa.string())
-        except pa.ArrowInvalid:
-            decoded = [_decoded(cell) for cell in cells.to_pylist()]
+    for name, texts in zip(rows.schema.names, rows.columns, strict=True):
+        if not pc.all(pc.string_is_ascii(texts)).as_py():
+            decoded = [_decoded(text) for text in texts.to_pylist()]
             texts = pa.array(decoded, pa.string())
             for row in np.flatnonzero(texts.is_null()).tolist():
                 faulty[row] = Fault(int(places[row]), "it is not UTF-8", column=name)
@@ -156,8 +160,9 @@ def _texts(rows: pa.RecordBatch, places: NDArray[np.int64], faults: tuple[Fault,
     return RecordBatch(columns, places, faults).without(faulty)
 
 
-def _decoded(cell: bytes | None) -> str | None:
+def _decoded(text: str) -> str | None:
+    """The text in UTF-8 whose bytes were taken for Latin-1; None if they are no UTF-8."""
     try:
-        return None if cell is None else cell.decode()
+        return text.encode("latin-1").decode()
     except UnicodeDecodeError:
         return None

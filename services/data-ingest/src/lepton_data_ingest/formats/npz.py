@@ -36,7 +36,7 @@ MAX_REORDERED_BYTES = 256 * 1024 * 1024
 """An array in Fortran order has no record in one piece, so it is read whole, up to this size."""
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from lepton_data_ingest.formats.records import (
 Field: TypeAlias = "pa.Field[Any]"
 
 _MAX_CHUNK_BYTES = 4 * 1024**3
-_DAMAGE = (pa.ArrowException, OSError)
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 def read(path: Path, file: str, *, columns: Sequence[str] | None = None) -> RecordFile:
