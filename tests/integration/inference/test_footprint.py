@@ -1,15 +1,22 @@
-"""What the server needs at rest."""
+"""What the server needs at rest, and what it tells of itself at work."""
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import psutil
 
+from inference import grpc_service_pb2 as pb
+from inference import grpc_service_pb2_grpc as pb_grpc
+from lepton.endpoint.v1 import endpoint_pb2
+
 if TYPE_CHECKING:
-    from .conftest import InferenceServer
+    from .conftest import InferenceServer, Registry
 
 
 def test_a_server_at_rest_is_small_and_starts_fast(
@@ -23,3 +30,28 @@ def test_a_server_at_rest_is_small_and_starts_fast(
     # The work of starting up, whatever else this machine does at the moment.
     assert times.user + times.system <= 3
     assert process.memory_info().rss <= 200 << 20
+
+
+async def test_a_server_at_work_counts_what_it_does(
+    new_server: Callable[..., InferenceServer],
+    registry: Registry,
+    models: dict[str, Callable[..., bytes]],
+    ask: Callable[..., pb.ModelInferRequest],
+    tmp_path: Path,
+) -> None:
+    version = registry.publish("m/3", models["scaler"](2))
+    registry.serve("counted", {version: 1})
+    server = new_server(tmp_path, METRICS_LISTEN="127.0.0.1:0")
+    server.start()
+    registry.wait_for("counted", version, endpoint_pb2.SERVING_STATE_READY, replica="second")
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub: pb_grpc.GRPCInferenceServiceAsyncStub = pb_grpc.GRPCInferenceServiceStub(channel)
+        for _ in range(3):
+            await stub.ModelInfer(ask("counted", 1, 2))
+    facts = next(line for line in map(json.loads, server.log.open()) if line["message"] == "serving")
+    with urllib.request.urlopen(f"http://{facts['metrics_address']}/metrics") as page:
+        metrics = page.read().decode()
+    labels = 'endpoint="counted",version="3"'
+    assert f"lepton_inference_records_total{{{labels}}} 6.0" in metrics
+    assert f"lepton_inference_queue_requests{{{labels}}} 0.0" in metrics
+    assert f'lepton_inference_ready{{{labels},provider="CPUExecutionProvider"}} 1.0' in metrics

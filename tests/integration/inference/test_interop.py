@@ -106,9 +106,7 @@ def test_grpcurl_by_reflection(grpcurl: str, server: InferenceServer, endpoint: 
 
     listed = run(grpcurl, "-plaintext", server.address, "list").split()
     assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= {*listed}
-    described = run(
-        grpcurl, "-plaintext", server.address, "describe", "inference.GRPCInferenceService.ModelInfer"
-    )
+    described = run(grpcurl, "-plaintext", server.address, "describe", "inference.GRPCInferenceService")
     assert "rpc ModelInfer ( .inference.ModelInferRequest )" in described
     assert call("RepositoryIndex", {})["models"] == [{"name": endpoint, "version": "3", "state": "READY"}]
     call("RepositoryModelLoad", {"model_name": endpoint})
@@ -117,10 +115,10 @@ def test_grpcurl_by_reflection(grpcurl: str, server: InferenceServer, endpoint: 
     tensor = {"name": "x", "datatype": "FP32", "shape": [2, 2]}
     typed = {**tensor, "contents": {"fp32_contents": [1, 2, 3, 4]}}
     answer = call("ModelInfer", {"model_name": endpoint, "inputs": [typed]})
-    assert answer["outputs"][0]["contents"]["fp32Contents"] == [2, 4, 6, 8]
+    assert answer["outputs"][0]["contents"]["fp32_contents"] == [2, 4, 6, 8]
     raw = b64encode(struct.pack("<4f", 1, 2, 3, 4)).decode()
     answer = call("ModelInfer", {"model_name": endpoint, "inputs": [tensor], "raw_input_contents": [raw]})
-    assert answer["rawOutputContents"] == [b64encode(struct.pack("<4f", 2, 4, 6, 8)).decode()]
+    assert answer["raw_output_contents"] == [b64encode(struct.pack("<4f", 2, 4, 6, 8)).decode()]
 
 
 def test_node(node_session: Path, server: InferenceServer, endpoint: str) -> None:

@@ -33,11 +33,11 @@ def export_onnx(model: keras.Model, transform: FittedTransform) -> bytes:
     core = compose.add_prefix(_model_graph(model, transform), "model/", rename_outputs=False)
     front = transform_graph(transform)
     front.ir_version = core.ir_version
-    whole = compose.merge_models(
-        front, core, io_map=[(INPUTS, core.graph.input[0].name)], name="lepton", producer_name="lepton"
-    )
-    _tidy(whole)
     try:
+        whole = compose.merge_models(
+            front, core, io_map=[(INPUTS, core.graph.input[0].name)], name="lepton", producer_name="lepton"
+        )
+        _tidy(whole)
         onnx.checker.check_model(whole, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise InvalidModel(f"the model cannot be exported to ONNX: {_first_line(error)}") from error

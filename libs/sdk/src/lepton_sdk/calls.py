@@ -9,6 +9,7 @@ import grpc
 from grpc import aio
 
 from lepton_common.errors import DependencyUnavailable
+from lepton_common.rpc import streaming
 from lepton_common.status import from_rpc_error
 
 CALL_SECONDS = 60.0
@@ -64,10 +65,11 @@ async def watch(
     clock = asyncio.get_running_loop().time
     while True:
         try:
-            async for response in method(request, wait_for_ready=away_since is None):
-                away_since = None
-                yield response
-            return
+            async with streaming(method(request, wait_for_ready=away_since is None)) as responses:
+                async for response in responses:
+                    away_since = None
+                    yield response
+                return
         except aio.AioRpcError as failure:
             if failure.code() != grpc.StatusCode.UNAVAILABLE:
                 raise from_rpc_error(failure) from failure

@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from lepton_common.rpc import connect
+from lepton_common.settings import ClientSettings
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.agents import Agents
 from lepton_sdk.compression import Compression
@@ -23,8 +24,9 @@ class Client:
 
     def __init__(self, addresses: Addresses) -> None:
         self.addresses = addresses
+        settings = ClientSettings()
         self._channels = {
-            service: connect(getattr(addresses, service))
+            service: connect(getattr(addresses, service), settings=settings)
             for service in (
                 "data_ingest",
                 "trainer",

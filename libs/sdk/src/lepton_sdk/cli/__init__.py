@@ -24,6 +24,7 @@ COMMANDS = {
     "endpoint": "Serve model versions under a name.",
     "predict": "Ask an endpoint.",
     "agent": "Let agents act and learn.",
+    "token": "Make a token for a caller of the services.",
     "lineage": "Walk from a model version back to its source files.",
 }
 

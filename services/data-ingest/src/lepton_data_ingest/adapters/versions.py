@@ -151,7 +151,8 @@ def _sources(spec: DatasetVersionSpec, uploads: Rows[Upload]) -> list[SourceFile
         upload = uploads.get(source.upload)
         if not upload.complete:
             raise WrongState(
-                f"{upload.name!r} is not complete: it has {upload.committed_size} of {upload.size_bytes} bytes",
+                f"{upload.name!r} is not complete: it has {upload.committed_size} of"
+                f" {upload.size_bytes} bytes",
                 metadata={"name": upload.name, "committed_size": str(upload.committed_size)},
             )
         files.append(

@@ -160,9 +160,9 @@ def _texts(rows: pa.RecordBatch, places: NDArray[np.int64], faults: tuple[Fault,
     return RecordBatch(columns, places, faults).without(faulty)
 
 
-def _decoded(text: str) -> str | None:
+def _decoded(text: str | None) -> str | None:
     """The text in UTF-8 whose bytes were taken for Latin-1; None if they are no UTF-8."""
     try:
-        return text.encode("latin-1").decode()
+        return None if text is None else text.encode("latin-1").decode()
     except UnicodeDecodeError:
         return None

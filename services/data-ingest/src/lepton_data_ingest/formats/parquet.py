@@ -28,7 +28,7 @@ from lepton_data_ingest.formats.records import (
 
 Field: TypeAlias = "pa.Field[Any]"
 
-_MAX_CHUNK_BYTES = 4 * 1024**3
+_MAX_GROUP_BYTES = 4 * 1024**3
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
@@ -61,7 +61,7 @@ def read(path: Path, file: str, *, columns: Sequence[str] | None = None) -> Reco
         if not arrow.is_readable(field.type):
             expected = "numbers, texts, lists of numbers or images; leave it out of the schema"
             raise malformed(file, f"column {name!r}", f"it is of type {field.type}", expected=expected)
-    _check_chunks(parquet.metadata, file)
+    _check_groups(parquet.metadata, file)
     record_bytes = max(
         _mean_bytes(parquet.metadata), *(arrow.cell_bytes(field.type) for field in wanted.values())
     )
@@ -70,18 +70,17 @@ def read(path: Path, file: str, *, columns: Sequence[str] | None = None) -> Reco
     return RecordFile(batches, total=parquet.metadata.num_rows)
 
 
-def _check_chunks(metadata: pq.FileMetaData, file: str) -> None:
-    """Refuse column chunks that would unpack to more than a reader should hold."""
+def _check_groups(metadata: pq.FileMetaData, file: str) -> None:
+    """Refuse row groups that would unpack to more than a reader should hold."""
+    # Asking for single columns would say more, and ends the process where a damaged footer makes no sense.
     for group in range(metadata.num_row_groups):
-        for place in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(place)
-            if chunk.total_uncompressed_size > _MAX_CHUNK_BYTES:
-                size = chunk.total_uncompressed_size
-                raise TooLarge(
-                    f"{file}: row group {group} holds {size} bytes of {chunk.path_in_schema!r};"
-                    f" at most {_MAX_CHUNK_BYTES} are read: write smaller row groups",
-                    metadata={"file": file, "limit_bytes": str(_MAX_CHUNK_BYTES), "size_bytes": str(size)},
-                )
+        size = metadata.row_group(group).total_byte_size
+        if size > _MAX_GROUP_BYTES:
+            raise TooLarge(
+                f"{file}: row group {group} holds {size} bytes; at most {_MAX_GROUP_BYTES} are read:"
+                " write smaller row groups",
+                metadata={"file": file, "limit_bytes": str(_MAX_GROUP_BYTES), "size_bytes": str(size)},
+            )
 
 
 def _mean_bytes(metadata: pq.FileMetaData) -> int:

@@ -1,11 +1,9 @@
 """The log of decisions, in the service's database.
 
 A table of its own beside the resources: decisions come thousands a second, are never listed by label
-and have no etag. Those that arrive while a transaction runs share the next one, so the disk is waited
-for once for all of them.
+and have no etag.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
 
@@ -30,6 +28,7 @@ from sqlalchemy import (
 from lepton.agent.v1 import agent_pb2 as pb
 from lepton_common.errors import FieldViolation, InvalidField, NotFound
 from lepton_common.records.database import Database, Session
+from lepton_rl_agent.adapters.group_commit import GroupCommit
 
 _METADATA = MetaData()
 
@@ -59,7 +58,6 @@ _INSERT = text(
 )
 # Both databases know the clause; SQLAlchemy has no common form of it.
 
-_MAX_BATCH = 512
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 
@@ -70,8 +68,7 @@ class DecisionLog:
     def __init__(self, database: Database) -> None:
         """Use `open`."""
         self._database = database
-        self._waiting: list[tuple[Callable[[Connection], Any], asyncio.Future[Any]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._writer = GroupCommit(database, _KIND)
 
     @classmethod
     async def open(cls, database: Database) -> Self:
@@ -86,7 +83,11 @@ class DecisionLog:
             agent: uid of the agent.
             decision: without feedback.
             request_id: chosen by the caller; empty for none.
+
+        Raises:
+            InvalidField: the database cannot hold the request id.
         """
+        _check_text(request_id, "request_id")
         values = {
             "agent": agent,
             "id": decision.id,
@@ -102,15 +103,16 @@ class DecisionLog:
             )
             return _decode(connection.execute(known).one())
 
-        stored: pb.Decision = await self._write(write)
-        return stored
+        return await self._writer.write(write)
 
     async def record(self, agent: str, decision_id: str, feedback: pb.Feedback) -> pb.Decision:
         """Write down what became of a decision, whatever was said before, and return both.
 
         Raises:
             NotFound: the agent made no such decision.
+            InvalidField: the database cannot hold the id.
         """
+        _check_text(decision_id, "decision_id")
         change = (
             update(_DECISIONS)
             .where(_DECISIONS.c.agent == agent, _DECISIONS.c.id == decision_id)
@@ -122,7 +124,7 @@ class DecisionLog:
             row = connection.execute(change).one_or_none()
             return None if row is None else _decode(row)
 
-        stored: pb.Decision | None = await self._write(write)
+        stored = await self._writer.write(write)
         if stored is None:
             raise NotFound(
                 f"the agent has made no decision {decision_id!r}", metadata={"decision_id": decision_id}
@@ -162,41 +164,7 @@ class DecisionLog:
 
     async def close(self) -> None:
         """Let what has begun end."""
-        if self._writing is not None:
-            await self._writing
-
-    async def _write(self, change: Callable[[Connection], Any]) -> Any:
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((change, done))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_waiting())
-        return await done
-
-    async def _write_waiting(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-                await self._write_together(batch)
-        finally:
-            self._writing = None
-
-    async def _write_together(
-        self, batch: list[tuple[Callable[[Connection], Any], asyncio.Future[Any]]]
-    ) -> None:
-        def write(session: Session) -> list[Any]:
-            return [change(session.connection) for change, _ in batch]
-
-        try:
-            results = await self._database.write(write, [_KIND])
-        except BaseException as exc:
-            for _, done in batch:
-                if not done.done():
-                    done.set_exception(exc)
-            return
-        for (_, done), result in zip(batch, results, strict=True):
-            # A caller that has gone away has cancelled its future.
-            if not done.done():
-                done.set_result(result)
+        await self._writer.close()
 
 
 def _reading(agent: str, after: int, limit: int) -> Callable[[Session], list[Row[Any]]]:
@@ -226,3 +194,9 @@ def _position(token: str) -> int:
         "the page token is not one of this listing",
         violations=[FieldViolation("page_token", "must come from the last response")],
     )
+
+
+def _check_text(text: str, field: str) -> None:
+    # PostgreSQL cannot, and it would be the failure of a whole group of writes.
+    if "\0" in text:
+        raise InvalidField(f"{field} cannot be kept", violations=[FieldViolation(field, "must not hold NUL")])
