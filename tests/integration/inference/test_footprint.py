@@ -48,7 +48,8 @@ async def test_a_server_at_work_counts_what_it_does(
         stub: pb_grpc.GRPCInferenceServiceAsyncStub = pb_grpc.GRPCInferenceServiceStub(channel)
         for _ in range(3):
             await stub.ModelInfer(ask("counted", 1, 2))
-    facts = next(line for line in map(json.loads, server.log.open()) if line["message"] == "serving")
+    lines = map(json.loads, server.log.read_text().splitlines())
+    facts = next(line for line in lines if line["message"] == "serving")
     with urllib.request.urlopen(f"http://{facts['metrics_address']}/metrics") as page:
         metrics = page.read().decode()
     labels = 'endpoint="counted",version="3"'

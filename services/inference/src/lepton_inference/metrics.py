@@ -49,7 +49,7 @@ class ServingMetrics(Collector):
             labels = (endpoint, deployment.version.number)
             statistics = deployment.statistics
             queue.add_metric(labels, deployment.queue_length)
-            ready.add_metric((*labels, deployment.status.provider), deployment.state is State.READY)
+            ready.add_metric((*labels, deployment.status.provider), float(deployment.state is State.READY))
             records.add_metric(labels, statistics.records)
             failed.add_metric(labels, statistics.fail.count)
             runs.add_metric(labels, statistics.run_count)

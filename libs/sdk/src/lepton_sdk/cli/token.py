@@ -15,9 +15,7 @@ ROLES = ("reader", "predictor", "writer", "admin")
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--role", "roles", type=click.Choice(ROLES), multiple=True, required=True, help="May be repeated."
-)
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="Repeatable.")
 @click.option(
     "--file",
     "path",
