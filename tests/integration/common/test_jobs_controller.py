@@ -221,7 +221,7 @@ async def test_a_running_job_is_cancelled_when_its_worker_has_ended(do: str, ben
 
 
 async def test_an_output_waits_for_the_service_that_registers_it(bench: Bench) -> None:
-    (bench.folder / "unavailable").touch()
+    (bench.folder / "no-register").touch()
     async with bench.service(max_running=1):
         job = await bench.create("digits", "succeed", steps="10")
         waiting = await bench.until(job, lambda seen: seen.status.message != "")
@@ -232,20 +232,35 @@ async def test_an_output_waits_for_the_service_that_registers_it(bench: Bench) -
         other = await bench.create("other", "run")
         await bench.at_work(other)
     async with bench.service(max_running=1):
-        (bench.folder / "unavailable").unlink()
+        (bench.folder / "no-register").unlink()
         ended = await bench.ended(job)
     assert (ended.status.state, ended.status.message) == (SUCCEEDED, "")
     assert len(bench.runs(job)) == 1
 
 
-async def test_a_job_that_waits_can_be_cancelled(bench: Bench) -> None:
-    (bench.folder / "unavailable").touch()
-    async with bench.service():
+async def test_a_job_that_waits_is_cancelled_without_delay(bench: Bench) -> None:
+    (bench.folder / "no-register").touch()
+    async with bench.service(poll_seconds=0.5):
         job = await bench.create("digits", "succeed")
         await bench.until(job, lambda seen: seen.status.message != "")
+        # The next look at what it waits for is ten seconds away by now.
+        await asyncio.sleep(4)
         await bench.cancel(job)
-        ended = await bench.ended(job)
+        async with asyncio.timeout(3):
+            ended = await bench.ended(job)
     assert ended.status.state == CANCELLED
+
+
+async def test_a_job_that_cannot_be_launched_yet_waits_in_the_queue(bench: Bench) -> None:
+    (bench.folder / "no-launch").touch()
+    async with bench.service():
+        job = await bench.create("digits", "succeed")
+        waiting = await bench.until(job, lambda seen: seen.status.message != "")
+        assert (waiting.status.state, waiting.status.attempt) == (QUEUED, 0)
+        assert waiting.status.message == "waiting: the registry does not answer"
+        (bench.folder / "no-launch").unlink()
+        ended = await bench.ended(job)
+    assert (ended.status.state, ended.status.message) == (SUCCEEDED, "")
 
 
 async def test_a_worker_that_has_an_outcome_but_does_not_end_holds_nothing_up(bench: Bench) -> None:

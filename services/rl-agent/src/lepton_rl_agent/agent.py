@@ -62,7 +62,7 @@ Algorithm: TypeAlias = QLearning | Dqn
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig:
-    """An agent as it acts and learns, every default filled in.
+    """What an agent is as it acts and learns, every default filled in.
 
     Attributes:
         name: `agents/{agent}`.

@@ -71,4 +71,6 @@ def _check(tensors: list[Any], name: str, wanted: tuple[str, list[int]]) -> None
     for tensor in tensors:
         if tensor.name == name and tensor.type == datatype and tensor.shape[1:] == shape:
             return
-    raise InvalidModel(f"the policy does not fit the agent: {name!r} must be {datatype} of shape {[-1, *shape]}")
+    raise InvalidModel(
+        f"the policy does not fit the agent: {name!r} must be {datatype} of shape {[-1, *shape]}"
+    )

@@ -67,6 +67,12 @@ class Joiner:
         self._terminal: list[bool] = []
         self._waiting: dict[str, Decision] = {}
 
+    @property
+    def bytes_per_transition(self) -> int:
+        """Bytes of the two observations of a transition."""
+        numbers = 1 if isinstance(self._space, Discrete) else self._space.size
+        return 2 * numbers * self._dtype.itemsize
+
     def add(self, decision: Decision) -> None:
         """Take the next decision, in the order in which they were made."""
         before = self._waiting.pop(decision.episode, None)

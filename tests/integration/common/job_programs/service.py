@@ -1,7 +1,7 @@
 """A service with nothing but jobs: python -m job_programs.service <folder> <settings as JSON>.
 
-The store, the objects and the run directory are in the folder. A file `unavailable` there makes
-registering and launching wait, as if another service did not answer.
+The store, the objects and the run directory are in the folder. With a file `no-launch` or
+`no-register` there, launching or registering is what another service is needed for and not there.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ class Kind:
         self._folder = folder
 
     def launch(self, job: TrainingJob) -> Work:
+        self._need("no-launch")
         spec = {"folder": str(self._folder), "job": job.name, "labels": dict(job.labels)}
         return "job_programs.worker", spec, job.spec.workers or 1
 
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
-        if (self._folder / "unavailable").exists():
-            raise DependencyUnavailable("the registry does not answer")
+        self._need("no-register")
         key = f"registered/{job.name}"
         await asyncio.to_thread(self._objects.put, key, json.dumps(outcome).encode(), if_absent=True)
         version = json.loads(await asyncio.to_thread(self._objects.get, key))["version"]
@@ -46,6 +46,10 @@ class Kind:
             stored.model_version = version
 
         return register
+
+    def _need(self, away: str) -> None:
+        if (self._folder / away).exists():
+            raise DependencyUnavailable("the registry does not answer")
 
 
 def controller_of(

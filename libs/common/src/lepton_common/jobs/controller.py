@@ -19,7 +19,7 @@ from lepton_common.objects import ObjectStore
 _IDLE_POLLS = 10
 """While there are no jobs, the next look for those that another replica accepted is so many times as far."""
 
-_MAX_PAUSE_SECONDS = 30.0
+_MAX_PAUSE_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +137,11 @@ class Controller(Generic[M]):
                 # Its step is still being taken: look again when that is over.
                 self._revision = -1
         for key, job in active.items():
-            self._followed.setdefault(key, _Followed(job=job)).job = job
+            entry = self._followed.setdefault(key, _Followed(job=job))
+            entry.job = job
+            if job.status.state == job_pb2.JOB_STATE_CANCELLING:
+                # Whatever it waited for, it does not any more.
+                entry.not_before = 0.0
 
     def _take_steps(self) -> None:
         now = time.monotonic()

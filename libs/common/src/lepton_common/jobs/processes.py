@@ -36,7 +36,11 @@ _LOOK_SECONDS = 0.02
 
 
 class ProcessLauncher:
-    """A `Launcher` that starts Python processes on this machine."""
+    """A `Launcher` that starts Python processes on this machine.
+
+    It sees what was started in its run directory and nothing else: services that work on the same
+    jobs, one after the other or at once, need the same one.
+    """
 
     def __init__(
         self, run_directory: Path, *, python: str = sys.executable, grace_seconds: float = 10

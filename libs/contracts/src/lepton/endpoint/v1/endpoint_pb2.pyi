@@ -210,7 +210,9 @@ class Endpoint(_message.Message):
 
     @_builtins.property
     def serving(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServingStatus]:
-        """What the inference servers said last. Set by the server."""
+        """What the inference servers said last. Set by the server; WatchEndpoints leaves
+        it out.
+        """
 
     def __init__(
         self,

@@ -79,7 +79,7 @@ class EndpointServiceServicer:
     """
 
     def CreateEndpoint(self, request, context):
-        """Makes a endpoint.
+        """Makes an endpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class EndpointServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EndpointServiceAsyncStub: ...
     CreateEndpoint: _grpc.UnaryUnaryMultiCallable[_endpoint_pb2.CreateEndpointRequest, _endpoint_pb2.CreateEndpointResponse]
-    """Makes a endpoint."""
+    """Makes an endpoint."""
     GetEndpoint: _grpc.UnaryUnaryMultiCallable[_endpoint_pb2.GetEndpointRequest, _endpoint_pb2.GetEndpointResponse]
     """Reads one endpoint."""
     ListEndpoints: _grpc.UnaryUnaryMultiCallable[_endpoint_pb2.ListEndpointsRequest, _endpoint_pb2.ListEndpointsResponse]
@@ -60,7 +60,7 @@ class EndpointServiceAsyncStub(EndpointServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateEndpoint: _aio.UnaryUnaryMultiCallable[_endpoint_pb2.CreateEndpointRequest, _endpoint_pb2.CreateEndpointResponse]  # type: ignore[assignment]
-    """Makes a endpoint."""
+    """Makes an endpoint."""
     GetEndpoint: _aio.UnaryUnaryMultiCallable[_endpoint_pb2.GetEndpointRequest, _endpoint_pb2.GetEndpointResponse]  # type: ignore[assignment]
     """Reads one endpoint."""
     ListEndpoints: _aio.UnaryUnaryMultiCallable[_endpoint_pb2.ListEndpointsRequest, _endpoint_pb2.ListEndpointsResponse]  # type: ignore[assignment]
@@ -87,7 +87,7 @@ class EndpointServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _endpoint_pb2.CreateEndpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_endpoint_pb2.CreateEndpointResponse, _abc.Awaitable[_endpoint_pb2.CreateEndpointResponse]]:
-        """Makes a endpoint."""
+        """Makes an endpoint."""
 
     @_abc_1.abstractmethod
     def GetEndpoint(

@@ -394,7 +394,9 @@ class ModelVersion(_message.Message):
 
     @_builtins.property
     def lineage(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineageNode]:
-        """The nodes it came from, nearest first; the version itself is not among them."""
+        """The nodes it came from, nearest first; the version itself is not among them.
+        Lists leave them out.
+        """
 
     @_builtins.property
     def parents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

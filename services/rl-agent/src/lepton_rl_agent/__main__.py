@@ -1,0 +1,53 @@
+"""The agent service as a process: reads the settings, wires everything, serves."""
+
+from lepton.agent.v1 import agent_pb2
+from lepton.agent.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
+from lepton.model.v1.model_pb2_grpc import ModelServiceStub
+from lepton_common.jobs.controller import Controller
+from lepton_common.jobs.processes import ProcessLauncher
+from lepton_common.objects import ObjectStore
+from lepton_common.records import ResourceStore
+from lepton_common.records.database import Database
+from lepton_common.rpc import connect
+from lepton_common.server import Service, main, serve
+from lepton_rl_agent.adapters.agents import Agents
+from lepton_rl_agent.adapters.decision_log import DecisionLog
+from lepton_rl_agent.adapters.kind import LearningKind
+from lepton_rl_agent.adapters.policies import Policies
+from lepton_rl_agent.api import AgentServicer
+from lepton_rl_agent.settings import Settings
+
+
+async def run() -> None:
+    """Serve until told to stop."""
+    settings = Settings()
+    database = await Database.open(settings.database_url)
+    store, decisions = ResourceStore(database), await DecisionLog.open(database)
+    objects = ObjectStore(settings.object_store_url)
+    launcher = ProcessLauncher(settings.run_directory)
+    registry = connect(settings.registry_address, settings=settings)
+    models = ModelServiceStub(registry)
+    agents = Agents(store, decisions, policies=Policies(models, objects), launcher=launcher, objects=objects)
+    controller = Controller(
+        LearningKind(agents.runs, objects, agents=agents.agents, decisions=decisions, models=models),
+        launcher,
+        objects,
+        object_store_url=settings.object_store_url,
+        max_attempts=settings.max_attempts,
+        max_running=settings.max_running_jobs,
+    )
+    service = Service(
+        descriptor=agent_pb2.DESCRIPTOR.services_by_name["AgentService"],
+        add=add_AgentServiceServicer_to_server,
+        servicer=AgentServicer(agents, decisions, controller=controller, launcher=launcher, objects=objects),
+    )
+    await serve(
+        settings,
+        [service],
+        tasks=[controller.run, agents.follow_changes],
+        on_stop=[registry.close, decisions.close, store.close],
+    )
+
+
+if __name__ == "__main__":
+    main(run)
