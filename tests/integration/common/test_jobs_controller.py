@@ -1,135 +1,29 @@
-"""Jobs from their creation to their end: a real service process, real workers, real stores."""
+"""Jobs from their creation to their end: real controllers, real workers, real stores."""
+
+from __future__ import annotations
 
 import asyncio
-import importlib
-import json
 import os
-import random
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from lepton.job.v1 import job_pb2
-from lepton.training.v1.training_pb2 import TrainingJob, TrainingSpec
-from lepton_common.errors import InvalidModel, NotFound, WorkerLost, WrongState
-from lepton_common.jobs import api, files
+from lepton_common.errors import InvalidModel, WorkerLost, WrongState
+from lepton_common.jobs import files
 from lepton_common.jobs import job as life
-from lepton_common.jobs.process_file import ProcessFile
-from lepton_common.jobs.processes import ProcessLauncher, stop_all
-from lepton_common.objects import ObjectStore
-from lepton_common.records import Collection, ResourceStore
+from lepton_common.jobs.processes import stop_all
 from lepton_common.status import from_status
+
+if TYPE_CHECKING:
+    from .conftest import Bench
 
 pytestmark = pytest.mark.usefixtures("programs")
 
 QUEUED, RUNNING = job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING
 SUCCEEDED, FAILED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED
 CANCELLING, CANCELLED = job_pb2.JOB_STATE_CANCELLING, job_pb2.JOB_STATE_CANCELLED
-
-
-class Bench:
-    """A service of jobs and what a test asks of it."""
-
-    def __init__(self, folder: Path, store: ResourceStore) -> None:
-        self.folder = folder
-        self.store = store
-        self.jobs: Collection[TrainingJob] = store.collection(TrainingJob, index=life.index)
-        self.objects = ObjectStore(f"file://{folder}/objects")
-        self.launcher = ProcessLauncher(folder / "run")
-
-    @asynccontextmanager
-    async def service(self, **settings: Any) -> AsyncIterator[None]:
-        """Run a controller in this process until the block ends; nothing of it is left then."""
-        program = importlib.import_module("job_programs.service")
-        running = asyncio.create_task(program.controller_of(self.folder, self.store, **settings).run())
-        try:
-            yield
-            assert not running.done()
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-
-    @asynccontextmanager
-    async def service_process(self, **settings: Any) -> AsyncIterator[None]:
-        """Run a controller in a process of its own until the block ends, then kill it with SIGKILL."""
-        command = [sys.executable, "-m", "job_programs.service", str(self.folder), json.dumps(settings)]
-        with subprocess.Popen(command) as process:
-            try:
-                async with asyncio.timeout(20):
-                    while not (self.folder / f"ready-{process.pid}").exists():
-                        assert process.poll() is None
-                        await asyncio.sleep(0.02)
-                yield
-                assert process.poll() is None
-            finally:
-                process.kill()
-
-    async def create(self, name: str, do: str, *, workers: int = 1, **labels: str) -> TrainingJob:
-        job = TrainingJob(
-            name=f"trainingJobs/{name}",
-            labels={"do": do, **labels},
-            spec=TrainingSpec(workers=workers),
-            status=life.queued(),
-        )
-        return await self.jobs.create(job)
-
-    async def cancel(self, job: TrainingJob) -> TrainingJob:
-        return await self.jobs.update(job.name, lambda stored: life.request_cancel(stored.status))
-
-    async def delete(self, job: TrainingJob) -> None:
-        await api.delete(self.jobs, job.name, launcher=self.launcher, objects=self.objects)
-
-    async def until(self, job: TrainingJob, condition: Callable[[TrainingJob], bool]) -> TrainingJob:
-        async with asyncio.timeout(20):
-            async for seen in self.jobs.watch(job.name):
-                if condition(seen):
-                    return seen
-        raise AssertionError("a watch ended by itself")
-
-    async def ended(self, job: TrainingJob) -> TrainingJob:
-        return await self.until(job, lambda seen: life.is_final(seen.status.state))
-
-    async def at_work(self, job: TrainingJob, *, attempt: int = 1) -> TrainingJob:
-        """Wait until the worker has reported its work."""
-        return await self.until(
-            job, lambda seen: seen.status.attempt == attempt and seen.status.progress.phase == "training"
-        )
-
-    def runs(self, job: TrainingJob, *, index: int = 0) -> list[tuple[int, int]]:
-        """Attempt and process id of every worker that began to work on the job."""
-        path = self.folder / f"runs-{job.name.replace('/', '.')}.{index}"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [(int(attempt), int(pid)) for attempt, pid in (line.split() for line in lines)]
-
-    def kill_worker(self, job: TrainingJob) -> None:
-        psutil.Process(self.runs(job)[-1][1]).kill()
-
-    def overlaps(self) -> list[str]:
-        return [path.name for path in self.folder.glob("overlap-*")]
-
-    def registered(self, job: TrainingJob) -> dict[str, Any] | None:
-        try:
-            output: dict[str, Any] = json.loads(self.objects.get(f"registered/{job.name}"))
-        except NotFound:
-            return None
-        return output
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    store = await ResourceStore.open(f"sqlite:///{tmp_path}/jobs.db")
-    bench = Bench(tmp_path, store)
-    yield bench
-    await store.close()
-    await asyncio.to_thread(stop_all, tmp_path / "run", grace_seconds=0)
-    assert bench.overlaps() == []
 
 
 async def test_a_job_runs_reports_and_succeeds(bench: Bench) -> None:
@@ -285,38 +179,6 @@ async def test_workers_that_work_together_are_lost_together(bench: Bench) -> Non
     assert [attempt for attempt, _ in bench.runs(job)] == [1, 2]
 
 
-async def test_a_worker_that_goes_on_while_the_service_is_away_is_found_again(bench: Bench) -> None:
-    async with bench.service_process():
-        job = await bench.create("digits", "succeed", steps="100")
-        await bench.at_work(job)
-    async with bench.service_process():
-        ended = await bench.ended(job)
-    assert (ended.status.state, ended.status.attempt) == (SUCCEEDED, 1)
-    assert len(bench.runs(job)) == 1
-
-
-async def test_a_worker_that_ends_while_the_service_is_away_has_its_outcome_taken(bench: Bench) -> None:
-    async with bench.service():
-        job = await bench.create("digits", "succeed", steps="20")
-        await bench.at_work(job)
-    while files.read_outcome(bench.objects, life.key(job), 1) is None:
-        await asyncio.sleep(0.02)
-    async with bench.service():
-        ended = await bench.ended(job)
-    assert (ended.status.state, len(bench.runs(job))) == (SUCCEEDED, 1)
-
-
-async def test_a_worker_that_is_lost_while_the_service_is_away_is_followed_by_the_next_attempt(
-    bench: Bench,
-) -> None:
-    async with bench.service():
-        job = await bench.create("digits", "run")
-        await bench.at_work(job)
-    bench.kill_worker(job)
-    async with bench.service():
-        await bench.at_work(job, attempt=2)
-
-
 async def test_an_attempt_that_is_over_can_change_nothing(bench: Bench) -> None:
     async with bench.service():
         job = await bench.create("digits", "run")
@@ -362,62 +224,3 @@ async def test_the_worker_of_a_job_that_vanished_is_ended(bench: Bench) -> None:
         async with asyncio.timeout(10):
             while os.listdir(bench.folder / "run") or bench.objects.list("jobs"):
                 await asyncio.sleep(0.02)
-
-
-async def kill_workers(bench: Bench, chance: random.Random) -> int:
-    """Kill a worker now and then, until cancelled; return how many."""
-    killed = 0
-    try:
-        while True:
-            await asyncio.sleep(chance.uniform(0.2, 1.0))
-            workers = [ProcessFile(path) for path in (bench.folder / "run").glob("*/*/worker-0")]
-            alive = [worker for worker in workers if worker.alive()]
-            if alive and chance.choice(alive).signal(signal.SIGKILL):
-                killed += 1
-    except asyncio.CancelledError:
-        return killed
-
-
-async def restart_services(bench: Bench, chance: random.Random) -> None:
-    """Run the service and kill it, again and again."""
-    for _ in range(5):
-        async with bench.service_process(max_running=3, max_attempts=100):
-            await asyncio.sleep(chance.uniform(0.1, 1.5))
-
-
-async def cancel_later(bench: Bench, job: TrainingJob, *, seconds: float) -> None:
-    await asyncio.sleep(seconds)
-    await bench.cancel(job)
-
-
-async def test_whatever_is_killed_every_job_ends_right_and_once(bench: Bench) -> None:
-    chance = random.Random(1)
-    jobs: list[TrainingJob] = []
-    wanted: dict[str, set[job_pb2.JobState.ValueType]] = {}
-    cancels = []
-    for number in range(12):
-        do = chance.choice(["succeed", "succeed", "succeed", "fail", "die once", "run"])
-        steps = "1000000" if do == "run" else str(chance.randrange(1, 60))
-        job = await bench.create(f"job-{number}", do, steps=steps)
-        jobs.append(job)
-        wanted[job.name] = {FAILED} if do == "fail" else {SUCCEEDED}
-        if do == "run" or chance.random() < 0.2:
-            cancels.append(cancel_later(bench, job, seconds=chance.uniform(0, 8)))
-            # By the time it is asked for, a job that does not run for ever may have ended.
-            wanted[job.name] = {CANCELLED} if do == "run" else wanted[job.name] | {CANCELLED}
-
-    reaper = asyncio.create_task(kill_workers(bench, chance))
-    await asyncio.gather(restart_services(bench, chance), *cancels)
-    reaper.cancel()
-    assert await reaper >= 2, "the test must have hurt"
-
-    async with bench.service(max_running=3, max_attempts=100):
-        ended = [await bench.ended(job) for job in jobs]
-    for job in ended:
-        assert job.status.state in wanted[job.name], job
-        output = bench.registered(job)
-        assert (output is not None) == (job.status.state == SUCCEEDED)
-        assert job.model_version == (output["version"] if output else "")
-        attempts = [attempt for attempt, _ in bench.runs(job)]
-        assert attempts == sorted(set(attempts)), "no attempt ran twice"
-    assert stop_all(bench.folder / "run") == 0

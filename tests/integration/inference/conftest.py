@@ -1,13 +1,11 @@
-"""A registry that says what the tests want, and an inference server as a process of its own."""
+"""A registry and an inference server, each a process of its own, and models to serve."""
 
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from inference import grpc_service_pb2 as pb
 from inference import grpc_service_pb2_grpc as pb_grpc
 from lepton.endpoint.v1 import endpoint_pb2, endpoint_pb2_grpc
-from lepton.model.v1 import model_pb2
+from lepton.model.v1 import model_pb2, model_pb2_grpc
 from lepton_common.manifests import put_blob
 from lepton_common.objects import ObjectStore
 
@@ -32,7 +30,7 @@ def until(condition: Callable[[], T], *, seconds: float = 30.0) -> T:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return result
 
 
@@ -109,90 +107,124 @@ def mlp(inputs: int = 784, hidden: int = 128, classes: int = 10) -> bytes:
     )
 
 
-class Registry(endpoint_pb2_grpc.EndpointServiceServicer):
-    """Says which endpoints there are, and remembers what it was told of them."""
+class Process:
+    """A service as a process of its own, which may be ended and started again at its folder."""
 
-    def __init__(self, objects: ObjectStore) -> None:
-        self.objects = objects
-        self.reports: dict[str, endpoint_pb2.ReportReplicaRequest] = {}
-        self._endpoints: dict[str, endpoint_pb2.Endpoint] = {}
-        self.versions: dict[str, model_pb2.ModelVersion] = {}
-        self._revision = 0
-        self._changed = threading.Condition()
-        self._server: grpc.Server | None = None
-        self._port = 0
+    def __init__(self, module: str, folder: Path, **settings: str) -> None:
+        self.log = folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._module = module
+        self._address_file = folder / "address"
+        self._settings = {"LISTEN": "127.0.0.1:0", "ADDRESS_FILE": str(self._address_file), **settings}
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return self._address_file.read_text()
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def start(self) -> None:
-        """Listens; at the same port as before, if there was one."""
-        self._server = grpc.server(ThreadPoolExecutor(16))
-        endpoint_pb2_grpc.add_EndpointServiceServicer_to_server(self, self._server)
-        self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
-        self._server.start()
+        """Starts it, and waits until it listens."""
+        self._address_file.parent.mkdir(parents=True, exist_ok=True)
+        self._address_file.unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            process = self.process = subprocess.Popen(
+                [sys.executable, "-m", self._module],
+                env=os.environ | {f"LEPTON_{name}": value for name, value in self._settings.items()},
+                stdout=log,
+                stderr=log,
+            )
+        until(lambda: self._address_file.exists() or process.poll() is not None)
+        assert process.poll() is None, self.log.read_text()
 
-    def stop(self) -> None:
-        """Goes away."""
-        if self._server:
-            self._server.stop(0).wait()
+    def stop(self) -> int:
+        """Tells it to stop, and gives its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
 
-    def publish(
-        self,
-        name: str,
-        content: bytes,
-        *,
-        signature: model_pb2.Signature | None = None,
-        format: "model_pb2.ModelFormat.ValueType" = model_pb2.MODEL_FORMAT_ONNX,
-    ) -> str:
-        """Stores a model as `models/{model}/versions/{number}`, given as `model/number`."""
-        model, number = name.split("/")
+    def kill(self) -> None:
+        """Ends it without a word."""
+        if self.process is not None and self.is_running:
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Registry(Process):
+    """The registry, and what a test asks of it."""
+
+    def __init__(self, folder: Path, objects: ObjectStore) -> None:
+        super().__init__("lepton_registry", folder, DATABASE_URL=f"sqlite:///{folder}/records.db")
+        self.objects = objects
+        self.versions: dict[str, model_pb2.ModelVersion] = {}
+
+    def start(self) -> None:
+        """Starts it; at the same address as before, if it had one."""
+        super().start()
+        self._settings["LISTEN"] = self.address
+        self._channel = grpc.insecure_channel(self.address)
+        self._models = model_pb2_grpc.ModelServiceStub(self._channel)
+        self._endpoints = endpoint_pb2_grpc.EndpointServiceStub(self._channel)
+
+    def kill(self) -> None:
+        """Ends it without a word."""
+        self._channel.close()
+        super().kill()
+
+    def publish(self, model: str, content: bytes, *, signature: model_pb2.Signature | None = None) -> str:
+        """Stores and registers a model, and gives the name of its version."""
         blob = put_blob(self.objects, "models", content)
-        version = model_pb2.ModelVersion(
-            name=f"models/{model}/versions/{number}",
-            format=format,
-            digest=blob.sha256,
-            signature=signature,
-            files=[
-                model_pb2.ArtifactFile(
-                    path="model.onnx", sha256=blob.sha256, size_bytes=blob.size_bytes, key=blob.key
-                )
-            ],
+        file = model_pb2.ArtifactFile(
+            path="model.onnx", sha256=blob.sha256, size_bytes=blob.size_bytes, key=blob.key
         )
-        self.versions[version.name] = version
-        return version.name
+        version = model_pb2.ModelVersion(
+            format=model_pb2.MODEL_FORMAT_ONNX, files=[file], signature=signature
+        )
+        request = model_pb2.CreateModelVersionRequest(parent=f"models/{model}", model_version=version)
+        made = self._models.CreateModelVersion(request).model_version
+        self.versions[made.name] = made
+        return made.name
 
     def serve(self, endpoint: str, targets: dict[str, int], **batching: int) -> None:
         """Makes or replaces an endpoint of these version names and weights."""
-        name = f"endpoints/{endpoint}"
-        self._endpoints[name] = endpoint_pb2.Endpoint(
-            name=name,
+        wanted = endpoint_pb2.Endpoint(
+            name=f"endpoints/{endpoint}",
             targets=[
                 endpoint_pb2.TrafficTarget(model_version=version, weight=weight)
                 for version, weight in targets.items()
             ],
             batching=endpoint_pb2.Batching(**batching),
         )
-        self._tell()
+        try:
+            self._endpoints.UpdateEndpoint(endpoint_pb2.UpdateEndpointRequest(endpoint=wanted))
+        except grpc.RpcError:
+            self._endpoints.CreateEndpoint(
+                endpoint_pb2.CreateEndpointRequest(endpoint_id=endpoint, endpoint=wanted)
+            )
+
+    def serve_and_wait(self, endpoint: str, targets: dict[str, int], **batching: int) -> None:
+        """Serves, and waits until all versions are ready on the first server."""
+        self.serve(endpoint, targets, **batching)
+        for version in targets:
+            self.wait_for(endpoint, version, endpoint_pb2.SERVING_STATE_READY)
 
     def remove(self, endpoint: str) -> None:
         """Deletes an endpoint."""
-        del self._endpoints[f"endpoints/{endpoint}"]
-        self._tell()
+        self._endpoints.DeleteEndpoint(endpoint_pb2.DeleteEndpointRequest(name=f"endpoints/{endpoint}"))
 
     def clear(self) -> None:
         """Deletes all endpoints."""
-        self._endpoints.clear()
-        self._tell()
+        for endpoint in self._endpoints.ListEndpoints(endpoint_pb2.ListEndpointsRequest()).endpoints:
+            self.remove(endpoint.name.removeprefix("endpoints/"))
 
     def state(self, endpoint: str, version: str, *, replica: str = "first") -> endpoint_pb2.ServingStatus:
         """What a server reported last of a version."""
-        report = self.reports.get(replica, endpoint_pb2.ReportReplicaRequest())
-        for serving in report.endpoints:
-            for status in serving.versions:
-                if (serving.endpoint, status.model_version) == (f"endpoints/{endpoint}", version):
-                    return status
+        request = endpoint_pb2.GetEndpointRequest(name=f"endpoints/{endpoint}")
+        for status in self._endpoints.GetEndpoint(request).endpoint.serving:
+            if (status.model_version, status.replica) == (version, replica):
+                return status
         return endpoint_pb2.ServingStatus()
 
     def wait_for(
@@ -207,107 +239,31 @@ class Registry(endpoint_pb2_grpc.EndpointServiceServicer):
         until(lambda: self.state(endpoint, version, replica=replica).state == state)
         return self.state(endpoint, version, replica=replica)
 
-    def serve_and_wait(self, endpoint: str, targets: dict[str, int], **batching: int) -> None:
-        """Serves, and waits until all versions are ready on the first server."""
-        self.serve(endpoint, targets, **batching)
-        for version in targets:
-            self.wait_for(endpoint, version, endpoint_pb2.SERVING_STATE_READY)
 
-    def WatchEndpoints(
-        self, request: endpoint_pb2.WatchEndpointsRequest, context: Any
-    ) -> Iterator[endpoint_pb2.WatchEndpointsResponse]:
-        """All endpoints, now and after every change."""
-        told = None
-        while context.is_active():
-            with self._changed:
-                if told == self._revision:
-                    self._changed.wait(0.1)
-                    continue
-                told = self._revision
-                named = {target.model_version for e in self._endpoints.values() for target in e.targets}
-                response = endpoint_pb2.WatchEndpointsResponse(
-                    endpoints=self._endpoints.values(),
-                    model_versions=[v for name, v in self.versions.items() if name in named],
-                )
-            yield response
-
-    def ReportReplica(
-        self, request: endpoint_pb2.ReportReplicaRequest, context: Any
-    ) -> endpoint_pb2.ReportReplicaResponse:
-        """Remembers."""
-        self.reports[request.replica] = request
-        return endpoint_pb2.ReportReplicaResponse()
-
-    def _tell(self) -> None:
-        with self._changed:
-            self._revision += 1
-            self._changed.notify_all()
-
-
-class InferenceServer:
-    """`python -m lepton_inference`, at one folder; may be started again and again."""
+class InferenceServer(Process):
+    """An inference server that follows a registry."""
 
     def __init__(self, folder: Path, registry: Registry, *, replica: str, **settings: str) -> None:
-        self.folder = folder
-        self.address_file = folder / "address"
-        self.log = folder / "log"
-        self.process: subprocess.Popen[bytes] | None = None
-        self._settings = {
-            "LISTEN": "127.0.0.1:0",
-            "ADDRESS_FILE": str(self.address_file),
-            "OBJECT_STORE_URL": registry.objects.url,
-            "REGISTRY_ADDRESS": registry.address,
-            "RUN_DIRECTORY": str(folder / "run"),
-            "REPLICA": replica,
-            "THREADS": "1",
+        super().__init__(
+            "lepton_inference",
+            folder,
+            OBJECT_STORE_URL=registry.objects.url,
+            REGISTRY_ADDRESS=registry.address,
+            RUN_DIRECTORY=str(folder / "run"),
+            REPLICA=replica,
+            THREADS="1",
             **settings,
-        }
-
-    @property
-    def address(self) -> str:
-        return self.address_file.read_text()
-
-    def start(self) -> float:
-        """Starts it and gives the seconds until it listened."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.address_file.unlink(missing_ok=True)
-        started = time.monotonic()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "lepton_inference"],
-                env=os.environ | {f"LEPTON_{name}": value for name, value in self._settings.items()},
-                stdout=log,
-                stderr=log,
-            )
-        until(lambda: self.address_file.exists() or self._process.poll() is not None)
-        assert self._process.poll() is None, self.log.read_text()
-        return time.monotonic() - started
-
-    def stop(self) -> int:
-        """Tells it to stop, and gives its exit status."""
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
-
-    def kill(self) -> None:
-        """Ends it without a word."""
-        self._process.kill()
-        self._process.wait(10)
-
-    @property
-    def _process(self) -> "subprocess.Popen[bytes]":
-        assert self.process is not None
-        return self.process
+        )
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry without endpoints, one for all tests of a module."""
-    registry = Registry(  # type: ignore[abstract]
-        ObjectStore(f"file://{tmp_path_factory.mktemp('objects')}")
-    )
+    objects = ObjectStore(f"file://{tmp_path_factory.mktemp('objects')}")
+    registry = Registry(tmp_path_factory.mktemp("registry"), objects)
     registry.start()
     yield registry
-    registry.stop()
+    registry.kill()
 
 
 @pytest.fixture(scope="module")
@@ -360,5 +316,4 @@ def new_server(registry: Registry) -> Iterator[Callable[[Path], InferenceServer]
 
     yield make
     for server in made:
-        if server.process and server.process.poll() is None:
-            server.kill()
+        server.kill()

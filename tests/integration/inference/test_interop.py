@@ -63,8 +63,8 @@ def node_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(registry: Registry, server: InferenceServer, models: dict[str, Callable[..., bytes]]) -> str:
-    """An endpoint that doubles, at version 3."""
-    registry.serve_and_wait("doubler", {registry.publish("doubler/3", models["scaler"](2)): 1})
+    """An endpoint that doubles, at version 1."""
+    registry.serve_and_wait("doubler", {registry.publish("doubler", models["scaler"](2)): 1})
     return "doubler"
 
 
@@ -85,12 +85,12 @@ def test_tritonclient(tritonclient_python: str, server: InferenceServer, endpoin
     )
     assert seen["live"] and seen["ready"]
     assert seen["server"] == "lepton-inference"
-    assert seen["index"] == [{"name": "doubler", "version": "3", "state": "READY"}]
+    assert seen["index"] == [{"name": "doubler", "version": "1", "state": "READY"}]
     assert (seen["ready_when_unloaded"], seen["ready_when_loaded"]) == (False, True)
     assert seen["metadata"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", "2"]}]
     assert seen["config"]["max_batch_size"] == 32
     assert seen["config"]["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": ["2"]}]
-    assert (seen["version"], seen["id"], seen["y"]) == ("3", "mine", DOUBLED)
+    assert (seen["version"], seen["id"], seen["y"]) == ("1", "mine", DOUBLED)
     assert seen["classes"] == ["4.000000:1", "8.000000:1"]
     assert int(seen["statistics"][0]["inference_count"]) >= 4
     assert seen["error"] == ["StatusCode.NOT_FOUND", "no endpoint is named 'nothing'"]
@@ -108,7 +108,7 @@ def test_grpcurl_by_reflection(grpcurl: str, server: InferenceServer, endpoint: 
     assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= {*listed}
     described = run(grpcurl, "-plaintext", server.address, "describe", "inference.GRPCInferenceService")
     assert "rpc ModelInfer ( .inference.ModelInferRequest )" in described
-    assert call("RepositoryIndex", {})["models"] == [{"name": endpoint, "version": "3", "state": "READY"}]
+    assert call("RepositoryIndex", {})["models"] == [{"name": endpoint, "version": "1", "state": "READY"}]
     call("RepositoryModelLoad", {"model_name": endpoint})
     assert call("ModelReady", {"name": endpoint}) == {"ready": True}
     assert call("ModelMetadata", {"name": endpoint})["outputs"][0]["datatype"] == "FP32"
@@ -126,7 +126,7 @@ def test_node(node_session: Path, server: InferenceServer, endpoint: str) -> Non
         run("node", node_session, ROOT / "protos", server.address, endpoint, folder=node_session.parent)
     )
     assert seen["ready"] and seen["model_ready"]
-    assert seen["index"] == [{"name": endpoint, "version": "3", "state": "READY"}]
+    assert seen["index"] == [{"name": endpoint, "version": "1", "state": "READY"}]
     assert seen["metadata"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]
     assert seen["y"] == [2, 4, 6, 8]
     assert seen["error"] == 5

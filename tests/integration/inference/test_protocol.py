@@ -34,13 +34,13 @@ Ask = Callable[..., pb.ModelInferRequest]
 
 @pytest.fixture(scope="module", autouse=True)
 def endpoints(registry: Registry, server: InferenceServer, models: Models) -> None:
-    """`scaler` with versions 3 (all traffic, doubles) and 4 (none, triples); `records` and `classes`."""
-    double = registry.publish("scaler/3", models["scaler"](2))
-    triple = registry.publish("scaler/4", models["scaler"](3))
+    """`scaler` with versions 1 (all traffic, doubles) and 2 (none, triples); `records` and `classes`."""
+    double = registry.publish("scaler", models["scaler"](2))
+    triple = registry.publish("scaler", models["scaler"](3))
     registry.serve_and_wait("scaler", {double: 1, triple: 0}, max_batch_size=8)
-    registry.serve_and_wait("records", {registry.publish("records/1", models["records"]()): 1})
+    registry.serve_and_wait("records", {registry.publish("records", models["records"]()): 1})
     labelled = model_pb2.Signature(classes=["zero", "one"])
-    classes = registry.publish("classes/1", models["mlp"](2, 4, 3), signature=labelled)
+    classes = registry.publish("classes", models["mlp"](2, 4, 3), signature=labelled)
     registry.serve_and_wait("classes", {classes: 1})
 
 
@@ -69,8 +69,8 @@ async def test_the_server_says_what_it_is(stub: Stub) -> None:
     ("name", "version", "ready"),
     [
         ("scaler", "", True),
-        ("scaler", "3", True),
-        ("scaler", "4", True),
+        ("scaler", "1", True),
+        ("scaler", "2", True),
         ("scaler", "5", False),
         ("nothing", "", False),
         ("../etc/passwd", "", False),
@@ -97,7 +97,7 @@ async def test_a_model_says_what_it_takes_and_gives(stub: Stub) -> None:
 async def test_a_model_says_how_it_is_served(stub: Stub) -> None:
     config = (await stub.ModelConfig(pb.ModelConfigRequest(name="scaler"))).config
     assert (config.name, config.backend, config.max_batch_size) == ("scaler", "onnxruntime", 8)
-    assert [*config.version_policy.specific.versions] == [3, 4]
+    assert [*config.version_policy.specific.versions] == [1, 2]
     assert config.input[0] == config_pb.ModelInput(name="x", data_type=config_pb.TYPE_FP32, dims=[2])
     assert config.output[0] == config_pb.ModelOutput(name="y", data_type=config_pb.TYPE_FP32, dims=[2])
     assert config.instance_group[0].kind == config_pb.ModelInstanceGroup.KIND_CPU
@@ -106,7 +106,7 @@ async def test_a_model_says_how_it_is_served(stub: Stub) -> None:
 
 async def test_raw_tensors_are_answered_raw(stub: Stub, ask: Ask) -> None:
     response = await stub.ModelInfer(ask("scaler", 1, 5, id="mine"))
-    assert (response.model_name, response.model_version, response.id) == ("scaler", "3", "mine")
+    assert (response.model_name, response.model_version, response.id) == ("scaler", "1", "mine")
     assert [(o.name, o.datatype, [*o.shape]) for o in response.outputs] == [("y", "FP32", [2, 2])]
     assert output(response) == [2, 2, 10, 10]
 
@@ -152,14 +152,14 @@ async def test_raw_records_of_every_kind_are_taken(stub: Stub) -> None:
 
 async def test_the_answer_names_the_version_and_its_digest(stub: Stub, ask: Ask, registry: Registry) -> None:
     parameters = (await stub.ModelInfer(ask("scaler", 1))).parameters
-    assert parameters["lepton_model_version"].string_param == "models/scaler/versions/3"
-    digest = registry.versions["models/scaler/versions/3"].digest
+    assert parameters["lepton_model_version"].string_param == "models/scaler/versions/1"
+    digest = registry.versions["models/scaler/versions/1"].digest
     assert parameters["lepton_model_digest"].string_param == digest
 
 
 async def test_a_version_can_be_named(stub: Stub, ask: Ask) -> None:
-    response = await stub.ModelInfer(ask("scaler", 1, version="4"))
-    assert (response.model_version, output(response)) == ("4", [3, 3])
+    response = await stub.ModelInfer(ask("scaler", 1, version="2"))
+    assert (response.model_version, output(response)) == ("2", [3, 3])
 
 
 async def test_only_the_outputs_asked_for_are_sent(stub: Stub) -> None:
@@ -195,11 +195,11 @@ async def test_classes_are_ranked_with_their_labels(stub: Stub, ask: Ask) -> Non
 
 async def test_requests_together_become_batches(stub: Stub, ask: Ask) -> None:
     async def statistics() -> pb.ModelStatistics:
-        request = pb.ModelStatisticsRequest(name="scaler", version="4")
+        request = pb.ModelStatisticsRequest(name="scaler", version="2")
         return (await stub.ModelStatistics(request)).model_stats[0]
 
     before = await statistics()
-    responses = await asyncio.gather(*(stub.ModelInfer(ask("scaler", n, version="4")) for n in range(64)))
+    responses = await asyncio.gather(*(stub.ModelInfer(ask("scaler", n, version="2")) for n in range(64)))
     assert [output(response)[0] for response in responses] == [3 * n for n in range(64)]
     after = await statistics()
     assert after.inference_count - before.inference_count == 64
@@ -211,9 +211,9 @@ async def test_requests_together_become_batches(stub: Stub, ask: Ask) -> None:
 
 async def test_statistics_are_kept_of_everything(stub: Stub) -> None:
     everything = (await stub.ModelStatistics(pb.ModelStatisticsRequest())).model_stats
-    assert {(s.name, s.version) for s in everything} >= {("scaler", "3"), ("scaler", "4"), ("records", "1")}
+    assert {(s.name, s.version) for s in everything} >= {("scaler", "1"), ("scaler", "2"), ("records", "1")}
     of_one = (await stub.ModelStatistics(pb.ModelStatisticsRequest(name="scaler"))).model_stats
-    assert {(s.name, s.version) for s in of_one} == {("scaler", "3"), ("scaler", "4")}
+    assert {(s.name, s.version) for s in of_one} == {("scaler", "1"), ("scaler", "2")}
 
 
 async def test_a_stream_is_answered_in_order_and_survives_bad_requests(stub: Stub, ask: Ask) -> None:
@@ -239,7 +239,7 @@ async def test_a_stream_answers_before_it_ends(stub: Stub, ask: Ask) -> None:
 
 
 async def test_the_index_lists_every_version(stub: Stub, registry: Registry) -> None:
-    broken = registry.publish("broken/1", b"no model")
+    broken = registry.publish("broken", b"no model")
     registry.serve("broken", {broken: 1})
     status = registry.wait_for("broken", broken, endpoint_pb2.SERVING_STATE_FAILED)
     assert "cannot load model.onnx" in status.reason
@@ -247,7 +247,7 @@ async def test_the_index_lists_every_version(stub: Stub, registry: Registry) -> 
         (m.name, m.version): (m.state, m.reason)
         for m in (await stub.RepositoryIndex(pb.RepositoryIndexRequest())).models
     }
-    assert index["scaler", "3"] == ("READY", "")
+    assert index["scaler", "1"] == ("READY", "")
     assert index["broken", "1"] == ("UNAVAILABLE", status.reason)
     ready = (await stub.RepositoryIndex(pb.RepositoryIndexRequest(ready=True))).models
     assert "broken" not in {m.name for m in ready}
@@ -257,7 +257,7 @@ async def test_the_index_lists_every_version(stub: Stub, registry: Registry) -> 
 async def test_a_model_is_unloaded_and_loaded(
     stub: Stub, ask: Ask, registry: Registry, models: Models
 ) -> None:
-    version = registry.publish("there/1", models["scaler"](2))
+    version = registry.publish("there", models["scaler"](2))
     registry.serve_and_wait("there", {version: 1})
     await stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="there"))
     assert not (await stub.ModelReady(pb.ModelReadyRequest(name="there"))).ready

@@ -24,9 +24,9 @@ Ask = Callable[..., pb.ModelInferRequest]
 
 @pytest.fixture(scope="module", autouse=True)
 def endpoints(registry: Registry, server: InferenceServer, models: Models) -> None:
-    """`scaler` with versions 3 (all traffic, doubles) and 4 (none, triples)."""
-    double = registry.publish("scaler/3", models["scaler"](2))
-    triple = registry.publish("scaler/4", models["scaler"](3))
+    """`scaler` with versions 1 (all traffic, doubles) and 2 (none, triples)."""
+    double = registry.publish("scaler", models["scaler"](2))
+    triple = registry.publish("scaler", models["scaler"](3))
     registry.serve_and_wait("scaler", {double: 1, triple: 0})
 
 
@@ -51,7 +51,7 @@ def request(**fields: Any) -> pb.ModelInferRequest:
 BAD_REQUESTS = {
     "an unknown model": (request(model_name="nothing"), NotFound, "no endpoint is named 'nothing'"),
     "a path as a model": (request(model_name="../secret"), InvalidField, "not one of an endpoint"),
-    "an unknown version": (request(model_version="9"), NotFound, "served are 3, 4"),
+    "an unknown version": (request(model_version="9"), NotFound, "served are 1, 2"),
     "a version that is no number": (request(model_version="latest"), InvalidField, "no number"),
     "another name": (request(tensor={"name": "z"}), TensorMismatch, "inputs must be 'x', got 'z'"),
     "another datatype": (

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from lepton_common.errors import LeptonError
 from lepton_common.jobs import files
 from lepton_common.manifests import Blob, get_blob, put_blob
 from lepton_common.objects import ObjectStore
@@ -24,7 +25,7 @@ from lepton_learn.shards import write_shard
 from lepton_learn.transform import FittedTransform
 
 RESTART = 75
-CNN = {"cnn": {}}
+CNN: dict[str, Any] = {"cnn": {}}
 SMALL = {"cnn": {"filters": [4], "dense_units": 8}, "max_epochs": 8, "convergence": {}, "seed": "5"}
 SCHEMA = Schema(
     (
@@ -70,9 +71,17 @@ class Workplace:
         self.processes.append(process)
         return process
 
-    def outcome(self, job: str, *, attempt: int = 1) -> dict[str, Any]:
-        outcome: dict[str, Any] = json.loads(self.store.get(f"jobs/{job}/attempts/{attempt}/outcome.json"))
-        return outcome
+    def output(self, job: str, *, attempt: int = 1) -> Mapping[str, Any]:
+        outcome = files.read_outcome(self.store, job, attempt)
+        assert outcome is not None
+        assert outcome.output is not None
+        return outcome.output
+
+    def error(self, job: str) -> LeptonError:
+        outcome = files.read_outcome(self.store, job, 1)
+        assert outcome is not None
+        assert outcome.error is not None
+        return outcome.error
 
     def file(self, output: Mapping[str, Any], path: str) -> bytes:
         entry = next(one for one in output["files"] if one["path"] == path)
@@ -134,7 +143,7 @@ def open_workplace(tmp_path: Path) -> Iterator[Callable[[Batch], Workplace]]:
 def test_the_default_cnn_recognises_digits(open_workplace: Callable[[Batch], Workplace]) -> None:
     workplace = open_workplace(digits())
     assert workplace.start("good", CNN).wait(100) == 0
-    output = workplace.outcome("good")["output"]
+    output = workplace.output("good")
 
     assert output["metrics"]["accuracy"] >= 0.97
     assert {f"accuracy/{digit}" for digit in range(10)} < set(output["metrics"])
@@ -171,9 +180,9 @@ def test_a_worker_killed_and_one_asked_to_stop_cost_nothing_but_time(
 
     assert workplace.start("disturbed", SMALL, attempt=3).wait(100) == 0
     assert undisturbed.wait(60) == 0
-    expected, output = workplace.outcome("undisturbed"), workplace.outcome("disturbed", attempt=3)
-    assert output["output"]["metrics"] == expected["output"]["metrics"]
-    histories = [workplace.file(one["output"], "history.json") for one in (output, expected)]
+    expected, output = workplace.output("undisturbed"), workplace.output("disturbed", attempt=3)
+    assert output["metrics"] == expected["metrics"]
+    histories = [workplace.file(one, "history.json") for one in (output, expected)]
     assert histories[0] == histories[1]
     assert len(json.loads(histories[0])) == 8
 
@@ -202,8 +211,7 @@ def test_what_cannot_be_trained_is_told(
 ) -> None:
     workplace = open_workplace(records)
     assert workplace.start("bad", spec).wait(60) == 1
-    error = workplace.outcome("bad")["error"]
-    assert error["details"][0]["reason"] == reason
+    assert workplace.error("bad").reason == reason
 
 
 def test_a_shard_that_was_changed_is_told(open_workplace: Callable[[Batch], Workplace]) -> None:
@@ -211,10 +219,10 @@ def test_a_shard_that_was_changed_is_told(open_workplace: Callable[[Batch], Work
     shard = next(info for info in workplace.store.list("datasets/digits/blobs"))
     workplace.store.put(shard.key, b"0" * shard.size)
     assert workplace.start("bad", CNN).wait(60) == 1
-    assert workplace.outcome("bad")["error"]["details"][0]["reason"] == "CHECKSUM_MISMATCH"
+    assert workplace.error("bad").reason == "CHECKSUM_MISMATCH"
 
 
 def test_several_workers_are_refused(open_workplace: Callable[[Batch], Workplace]) -> None:
     workplace = open_workplace(digits())
     assert workplace.start("many", CNN, workers=2).wait(60) == 1
-    assert workplace.outcome("many")["error"]["details"][0]["reason"] == "UNIMPLEMENTED"
+    assert workplace.error("many").reason == "UNIMPLEMENTED"

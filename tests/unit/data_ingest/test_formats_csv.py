@@ -60,7 +60,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(files: Any) -> No
 
 
 def test_broken_rows_are_faults_and_the_others_keep_their_places(files: Any) -> None:
-    path = files.write("x.csv", b"a,b\n1,2\n3\n\n4,5\n6,7,8\n9,\xff\n10,11\n12\n")
+    path = files.write("x.csv", b"a,b\n1,2\n3\n\n4,5\n6,7,8\n9,\xff\n10,11\n\xff\n")
     [batch, rest] = batches(path)
     assert cells(batch, "a") == ["1", "4", "10"]
     assert batch.places.tolist() == [0, 2, 5]

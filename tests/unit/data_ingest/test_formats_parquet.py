@@ -68,7 +68,7 @@ def test_what_is_null_is_missing(files: Any, array: Any, missing: list[bool]) ->
 
 
 def test_tensors_keep_their_shape(files: Any, digits: Any) -> None:
-    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(digits[0]))
+    tensors: Any = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(digits[0]))
     values = numbers(files.parquet("x.parquet", x=tensors))
     np.testing.assert_array_equal(values.values, digits[0])
 

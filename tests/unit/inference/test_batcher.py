@@ -273,3 +273,16 @@ async def test_requests_and_runs_are_counted() -> None:
     assert {size: stages.infer.count for size, stages in statistics.runs.items()} == {1: 1, 6: 1}
     assert statistics.queue.ns > 3 * 0.04e9
     assert statistics.last_request_ms > 1_600_000_000_000
+
+
+async def test_a_drain_that_nobody_waits_for_any_more_goes_on() -> None:
+    model = Doubler()
+    batcher = Batcher(model, BatchLimits(max_batch_size=1), statistics=Statistics())
+    async with busy(batcher, model):
+        waiting = asyncio.create_task(ask(batcher, 1))
+        draining = asyncio.create_task(batcher.drain())
+        await asyncio.sleep(0.01)
+        draining.cancel()
+        await asyncio.sleep(0)
+    assert await waiting == [2]
+    await batcher.drain()

@@ -169,6 +169,12 @@ async def test_a_server_on_which_everything_failed_is_not_ready(repository: Repo
         await ask(repository.endpoint("e").find())
 
 
+async def test_only_onnx_is_served(repository: Repository, publish: Publish) -> None:
+    await serve(repository, (replace(publish(1, 3), is_onnx=False), 1))
+    (status,) = repository.report()["e"]
+    assert "is not stored as ONNX" in status.reason
+
+
 async def test_weights_change_without_loading(repository: Repository, publish: Publish) -> None:
     first, second = publish(1, 3), publish(2, 5)
     await serve(repository, (first, 1), (second, 0))

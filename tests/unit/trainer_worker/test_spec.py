@@ -62,7 +62,7 @@ def test_a_convergence_that_says_nothing_runs_all_epochs() -> None:
 
 
 @pytest.mark.parametrize("activation", [pb.ACTIVATION_RELU, pb.ACTIVATION_SIGMOID, pb.ACTIVATION_TANH])
-def test_every_activation_has_its_name(activation: pb.Activation) -> None:
+def test_every_activation_has_its_name(activation: pb.Activation.ValueType) -> None:
     architecture = decode(pb.TrainingSpec(mlp=pb.Mlp(activation=activation))).architecture
     assert isinstance(architecture, Mlp)
     assert f"ACTIVATION_{architecture.activation.upper()}" == pb.Activation.Name(activation)

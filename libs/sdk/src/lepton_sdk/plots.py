@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 INK = "#1f2933"
 COLOURS = ("#2563eb", "#d97706", "#059669", "#b91c1c", "#7c3aed", "#0891b2")
 TERMINAL_SIZE = (72, 15)
+TERMINAL_MARKERS = "·x+o"
 
 
 def _panels(
@@ -62,15 +63,19 @@ def curves_text(metrics: Sequence[job_pb2.MetricSeries]) -> str:
     import plotext
 
     drawn = []
-    for quantity, group in _panels(metrics).items():
-        plotext.clear_figure()
-        plotext.theme("clear")
-        plotext.plotsize(*TERMINAL_SIZE)
-        for series in group:
+    for group in _panels(metrics).values():
+        figure = plotext.figure
+        figure.clear()
+        figure.theme("colorless")
+        figure.plot_size(*TERMINAL_SIZE)
+        for series, marker in zip(group, TERMINAL_MARKERS, strict=False):
             steps = [point.step for point in series.points]
-            plotext.plot(steps, [point.value for point in series.points], label=series.name)
-        plotext.title(quantity.replace("_", " "))
-        drawn.append(plotext.build())
+            signal = figure.signal(steps, [point.value for point in series.points], marker=marker)
+            figure.draw(signal.lines())
+        # A legend inside so small a picture would hide the curves.
+        legend = zip(TERMINAL_MARKERS, group, strict=False)
+        figure.title("   ".join(f"{marker} {series.name}" for marker, series in legend))
+        drawn.append(plotext.uncolorize(str(figure.build())))
     return "\n".join(drawn)
 
 

@@ -5,5 +5,3 @@ It owns nothing. The registry says which model versions answer under which names
 loaded, checked and warmed up (`model`) before it takes over (`repository`), and the
 requests that come together run together (`batcher`).
 """
-
-__version__ = "0.1.0"

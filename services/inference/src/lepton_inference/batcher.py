@@ -147,7 +147,8 @@ class Batcher:
         """Refuses what comes from now on, answers what waits, and ends."""
         self._closing = True
         self._changed.set()
-        await self._worker
+        # A caller that gives up waiting must not take the worker, and with it the queue, along.
+        await asyncio.wait({self._worker})
         self._thread.shutdown(wait=False)
 
     def _admit(self, request: _Request) -> None:

@@ -119,7 +119,8 @@ class ServedEndpoint:
             self._retire(target)
         self._routes = ()
         self._note_change()
-        await asyncio.gather(*self._ending)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     def _plan(self) -> None:
         """Starts to load the versions that are named and not here."""

@@ -3,17 +3,25 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lepton_rl_agent.agent import AgentConfig
 from lepton_rl_agent.exploration import draw, probabilities
-from lepton_rl_agent.policy import Policy
 from lepton_rl_agent.spaces import Observation
 
 MAX_ACTORS = 256
 """Agents that are kept ready to act; the one that was made ready first goes first."""
+
+
+class Policy(Protocol):
+    """Something that was learned."""
+
+    def values(self, observation: Observation) -> NDArray[np.float32]:
+        """Return the action values, `[actions]`."""
 
 
 @dataclass(frozen=True)

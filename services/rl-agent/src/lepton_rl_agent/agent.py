@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from lepton_common.errors import FieldViolation, InvalidField
-from lepton_rl_agent import environments
 from lepton_rl_agent.exploration import EpsilonGreedy, Exploration, Softmax
 from lepton_rl_agent.spaces import Box, Discrete, Spaces
 
@@ -139,6 +138,9 @@ def settle(
             algorithm does not learn from what it sees or is too large.
     """
     if environment:
+        # Imported here: most starts of the service need no environment, and it takes a fifth of a second.
+        from lepton_rl_agent import environments
+
         spaces = environments.find(environment)
     if spaces is None:
         raise _invalid("agent.spaces", "must say what the agent sees and does, where it has no environment")

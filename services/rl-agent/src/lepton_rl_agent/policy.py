@@ -18,7 +18,7 @@ _RUNTIME_ERRORS = tuple(
 _INPUT, _OUTPUT = "observation", "action_values"
 
 
-class Policy:
+class OnnxPolicy:
     """Gives the values of all actions for an observation.
 
     Args:

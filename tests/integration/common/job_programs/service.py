@@ -31,7 +31,7 @@ class Kind:
         self._objects = objects
         self._folder = folder
 
-    def launch(self, job: TrainingJob) -> Work:
+    async def launch(self, job: TrainingJob) -> Work:
         self._need("no-launch")
         spec = {"folder": str(self._folder), "job": job.name, "labels": dict(job.labels)}
         return "job_programs.worker", spec, job.spec.workers or 1

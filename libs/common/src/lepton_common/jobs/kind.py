@@ -1,6 +1,6 @@
 """What tells one kind of job from another: the port that every service with jobs implements."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from lepton_common.errors import Code, LeptonError
@@ -26,7 +26,7 @@ class JobKind(Protocol[M]):
     def collection(self) -> Collection[M]:
         """The jobs. Its index must be `job.index`."""
 
-    def launch(self, job: M) -> Work | Awaitable[Work]:
+    async def launch(self, job: M) -> Work:
         """Return what the workers of a job do, the same at every call."""
 
     async def complete(self, job: M, outcome: Mapping[str, Any]) -> Callable[[M], None]:

@@ -7,7 +7,6 @@ takes it up again.
 """
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from enum import Enum
@@ -18,7 +17,7 @@ from lepton_common.errors import DeadlineExceeded, Internal, LeptonError, NotFou
 from lepton_common.jobs import files
 from lepton_common.jobs import job as life
 from lepton_common.jobs.kind import JobKind, M, Work, says_not_now
-from lepton_common.jobs.launcher import Launch, Launcher, Phase
+from lepton_common.jobs.launcher import Launch, Launcher, Observation, Phase
 from lepton_common.objects import ObjectStore
 
 _ANSWER_SECONDS = 60.0
@@ -85,7 +84,7 @@ class Reconciler(Generic[M]):
         await asyncio.to_thread(self._objects.delete_prefix, files.prefix(life.key(job)))
 
     async def _start(self, job: M) -> Step:
-        work = await self._work(job)
+        work = await self._ask(job, self._kind.launch(job))
         if isinstance(work, LeptonError):
             return await self._refuse(job, work)
         # Written down first: from here on a service that comes after this one looks for the worker.
@@ -101,23 +100,31 @@ class Reconciler(Generic[M]):
             await self._advance(job, report)
             return Step.WATCHED
         outcome = await asyncio.to_thread(files.read_outcome, self._objects, key, attempt)
-        if outcome is not None:
-            await self._launcher.stop(key, attempt)
-            return await self._end(job, report, outcome=outcome)
-        if seen.phase == Phase.RUNNING:
+        if outcome is None and seen.phase == Phase.RUNNING:
             return Step.WATCHED
-        if seen.phase == Phase.ABSENT and report is None:
-            work = await self._work(job)
-            if isinstance(work, LeptonError):
-                return await self._refuse(job, work)
-            await self._launch(job, attempt, work=work)
-            return Step.MOVED
+        if outcome is None and seen.phase == Phase.ABSENT and report is None:
+            return await self._launch_again(job)
+        await self._launcher.stop(key, attempt)
+        # What a worker wrote while it was being stopped counts too.
+        outcome = outcome or await asyncio.to_thread(files.read_outcome, self._objects, key, attempt)
+        if outcome is None:
+            return await self._lose(job, seen)
+        return await self._end(job, report, outcome=outcome)
+
+    async def _launch_again(self, job: M) -> Step:
+        """Start an attempt that was written down by a service that then was cut off."""
+        work = await self._ask(job, self._kind.launch(job))
+        if isinstance(work, LeptonError):
+            return await self._refuse(job, work)
+        await self._launch(job, job.status.attempt, work=work)
+        return Step.MOVED
+
+    async def _lose(self, job: M, seen: Observation) -> Step:
+        cause = seen.message or "the worker was lost"
         _log.warning(
             "a worker was lost",
-            extra={"job": job.name, "attempt": attempt, "cause": seen.message, "log": seen.log},
+            extra={"job": job.name, "attempt": job.status.attempt, "cause": cause, "log": seen.log},
         )
-        await self._launcher.stop(key, attempt)
-        cause = seen.message or "the worker was lost"
         await self._change(
             job, lambda stored: life.lose(stored.status, cause, max_attempts=self._max_attempts)
         )
@@ -168,13 +175,6 @@ class Reconciler(Generic[M]):
             return Step.WAITS
         await self._change(job, lambda stored: life.fail(stored.status, error))
         return Step.MOVED
-
-    async def _work(self, job: M) -> Work | LeptonError:
-        async def ask() -> Work:
-            work = self._kind.launch(job)
-            return await work if inspect.isawaitable(work) else work
-
-        return await self._ask(job, ask())
 
     async def _ask(self, job: M, answer: Coroutine[Any, Any, T]) -> T | LeptonError:
         """Wait for what the kind of job answers; any failure is an error of this one job."""

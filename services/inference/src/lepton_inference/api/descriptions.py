@@ -1,10 +1,10 @@
 """What the server says of itself and its models: metadata, configuration, index and statistics."""
 
 from collections.abc import Iterable
+from importlib.metadata import version
 
 from inference import grpc_service_pb2 as pb
 from inference import model_config_pb2 as config_pb
-from lepton_inference import __version__
 from lepton_inference.batcher import BatchLimits
 from lepton_inference.catalogue import MODEL_FILE
 from lepton_inference.deployment import Deployment, State, Status
@@ -12,6 +12,7 @@ from lepton_inference.model import CUDA_PROVIDER
 from lepton_inference.signature import TensorSpec
 from lepton_inference.statistics import Duration, Statistics
 
+PACKAGE = "lepton-inference"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
@@ -21,7 +22,7 @@ _INDEX_STATES = {State.LOADING: "LOADING", State.READY: "READY", State.FAILED: "
 
 def server_metadata() -> pb.ServerMetadataResponse:
     """Name, version and extensions of this server."""
-    return pb.ServerMetadataResponse(name="lepton-inference", version=__version__, extensions=EXTENSIONS)
+    return pb.ServerMetadataResponse(name=PACKAGE, version=version(PACKAGE), extensions=EXTENSIONS)
 
 
 def model_metadata(name: str, deployment: Deployment, *, versions: Iterable[str]) -> pb.ModelMetadataResponse:

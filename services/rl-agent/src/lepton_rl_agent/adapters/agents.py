@@ -154,14 +154,11 @@ class Agents:
         agent = await self.agents.get(name)
         config = config_of(agent)
         policy = None
-        if agent.policy:
-            # A version never changes, nor does what an agent sees: a policy that is loaded stays right.
-            known = before is not None and (before.uid, before.version) == (agent.uid, agent.policy)
-            policy = (
-                before.policy
-                if before is not None and known
-                else await self._policies.load(agent.policy, config.spaces)
-            )
+        if before is not None and (before.uid, before.version) == (agent.uid, agent.policy):
+            # A version never changes, nor does what an agent sees: what is loaded stays right.
+            policy = before.policy
+        elif agent.policy:
+            policy = await self._policies.load(agent.policy, config.spaces)
         return Actor(uid=agent.uid, config=config, version=agent.policy, policy=policy)
 
 

@@ -10,7 +10,7 @@ from lepton_common.calls import CALL_SECONDS, answered_by
 from lepton_common.errors import FieldViolation, InvalidField, NotFound, WrongState
 from lepton_common.manifests import Blob, get_blob
 from lepton_common.objects import ObjectStore
-from lepton_rl_agent.policy import Policy
+from lepton_rl_agent.acting import Policy
 from lepton_rl_agent.spaces import Spaces
 
 _MODEL_FILE = "model.onnx"
@@ -74,7 +74,14 @@ class Policies:
         ]
         if not blobs:
             raise _unfit(f"must be a version with a file {_MODEL_FILE!r}")
-        return await asyncio.to_thread(lambda: Policy(get_blob(self._objects, blobs[0]), spaces))
+        return await asyncio.to_thread(_open, self._objects, blobs[0], spaces)
+
+
+def _open(objects: ObjectStore, blob: Blob, spaces: Spaces) -> Policy:
+    # Imported here: the runtime is 30 MB, and a service whose agents have learned nothing needs none.
+    from lepton_rl_agent.policy import OnnxPolicy
+
+    return OnnxPolicy(get_blob(objects, blob), spaces)
 
 
 def _unfit(rule: str) -> InvalidField:
