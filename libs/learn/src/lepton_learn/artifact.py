@@ -1,6 +1,7 @@
 """A trained model as the files of a model version: `model.keras`, `transform.json`, `history.json`."""
 
 import json
+import math
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ MODEL = "model.keras"
 TRANSFORM = "transform.json"
 """Schema and fitted transform, as `FittedTransform.to_json` writes them."""
 HISTORY = "history.json"
-"""The figures of each epoch, as a list."""
+"""The figures of each epoch, as a list; null where one is no number."""
 
 _WEIGHTS = "model.weights.h5"
 
@@ -32,7 +33,11 @@ def artifact_files(
         path = Path(folder) / MODEL
         model.save(path)
         saved = path.read_bytes()
-    return {MODEL: saved, TRANSFORM: transform.to_json(), HISTORY: json.dumps(list(history)).encode()}
+    # JSON has no NaN, which the last figures of a training that diverged are.
+    figures = [
+        {name: value if math.isfinite(value) else None for name, value in epoch.items()} for epoch in history
+    ]
+    return {MODEL: saved, TRANSFORM: transform.to_json(), HISTORY: json.dumps(figures).encode()}
 
 
 def load_artifact(folder: Path) -> tuple[keras.Model, FittedTransform]:

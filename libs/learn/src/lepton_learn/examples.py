@@ -28,12 +28,19 @@ class LabelScale:
 class Examples:
     """One split in memory.
 
-    A single image column stays as bytes, a quarter of its size as float32, and is transformed batch by batch;
-    everything else is transformed once.
+    Inputs are transformed once, unless that takes much memory: a single image column stays as bytes, a quarter
+    of its size as float32, and so do records that one-hot columns blow up. Those are transformed batch by batch.
     """
 
-    def __init__(self, transform: FittedTransform, records: Batch) -> None:
+    def __init__(
+        self, transform: FittedTransform, records: Batch, *, transformed_limit_bytes: int = 1 << 30
+    ) -> None:
         """Take the raw records of a split.
+
+        Args:
+            transform: the dataset's.
+            records: all columns of the split, raw.
+            transformed_limit_bytes: inputs that take more are transformed batch by batch.
 
         Raises:
             SchemaViolation: a label is not among the classes.
@@ -43,7 +50,9 @@ class Examples:
         features = transform.schema.features
         self._raw = {column.name: records[column.name] for column in features}
         self._inputs: NDArray[np.float32] | None = None
-        if len(features) > 1 or features[0].type is not ColumnType.IMAGE:
+        size = 4 * len(self) * int(np.prod(transform.input_shape))
+        one_image = len(features) == 1 and features[0].type is ColumnType.IMAGE
+        if not one_image and size <= transformed_limit_bytes:
             self._inputs = transform.inputs(self._raw)
             self._raw = {}
 

@@ -118,7 +118,9 @@ def train(
 
     model.set_weights(state.best_weights)
     return Outcome(
-        history=state.history, best_epoch=state.best_epoch, converged=state.epoch < recipe.max_epochs
+        history=state.history,
+        best_epoch=state.best_epoch,
+        converged=state.epoch < recipe.max_epochs and math.isfinite(_watched(state.history[-1])),
     )
 
 

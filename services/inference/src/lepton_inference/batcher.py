@@ -133,11 +133,8 @@ class Batcher:
         request = _Request(inputs, records, deadline, answer=loop.create_future())
         try:
             self._admit(request)
-            self._queue.put(request)
-            self._changed.set()
-            answer = await request.answer
+            answer = await self._wait_in_queue(request)
         except BaseException:
-            self._queue.remove(request)
             self._statistics.failed(_nanoseconds_since(request.arrived))
             raise
         self._statistics.answered(records, _nanoseconds_since(request.arrived), timing=answer.timing)
@@ -150,6 +147,15 @@ class Batcher:
         # A caller that gives up waiting must not take the worker, and with it the queue, along.
         await asyncio.wait({self._worker})
         self._thread.shutdown(wait=False)
+
+    async def _wait_in_queue(self, request: _Request) -> Answer:
+        self._queue.put(request)
+        self._changed.set()
+        try:
+            return await request.answer
+        except asyncio.CancelledError:
+            self._queue.remove(request)
+            raise
 
     def _admit(self, request: _Request) -> None:
         if self._closing:

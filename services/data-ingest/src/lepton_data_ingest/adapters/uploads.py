@@ -3,16 +3,19 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from functools import partial
 
 from lepton.dataset.v1.dataset_pb2 import Upload, WriteUploadRequest
-from lepton_common.errors import ChecksumMismatch, FieldViolation, InUse, InvalidField, NotFound
+from lepton_common.errors import ChecksumMismatch, FieldViolation, InUse, InvalidField, LeptonError, NotFound
 from lepton_common.jobs import job as life
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Page, Transaction
 from lepton_data_ingest import uploads
 from lepton_data_ingest.adapters.collections import Collections, dataset_of
 from lepton_data_ingest.uploads import Assembly, Part
+
+_HEAR_OUT_SECONDS = 2.0
 
 
 class Uploads:
@@ -99,6 +102,18 @@ class Uploads:
             TooLarge: there is more than was announced.
             ChecksumMismatch: the file is not the one that was announced.
         """
+        try:
+            return await self._write(pieces)
+        except LeptonError:
+            # A client that still sends when its call ends may not learn why: gRPC's own in Python reports an
+            # internal error instead. One that is soon through is heard out.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HEAR_OUT_SECONDS):
+                    async for _ in pieces:
+                        continue
+            raise
+
+    async def _write(self, pieces: AsyncIterator[WriteUploadRequest]) -> Upload:
         writer: _Writer | None = None
         async for piece in pieces:
             if writer is None:
