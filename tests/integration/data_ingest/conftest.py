@@ -1,6 +1,5 @@
 """A data-ingest service as a process of its own, and a client of it."""
 
-import asyncio
 import hashlib
 import os
 import signal
@@ -92,7 +91,7 @@ class Ingest:
         assert self._process is not None
         self._process.terminate()
         assert self._process.wait(30) == 0, (self.home / "log").read_text()
-        asyncio.run(stop_all(self.home / "run"))
+        stop_all(self.home / "run")
 
 
 class Client:

@@ -26,7 +26,7 @@ from lepton_learn.transform import FittedTransform
 
 RESTART = 75
 CNN: dict[str, Any] = {"cnn": {}}
-SMALL = {"cnn": {"filters": [4], "dense_units": 8}, "max_epochs": 8, "convergence": {}, "seed": "5"}
+SMALL = {"cnn": {"filters": [4], "dense_units": 8}, "max_epochs": 60, "convergence": {}, "seed": "5"}
 SCHEMA = Schema(
     (
         Column(name="image", type=ColumnType.IMAGE, transform=Transform.NORMALIZE, shape=(8, 8, 1)),
@@ -87,9 +87,13 @@ class Workplace:
         entry = next(one for one in output["files"] if one["path"] == path)
         return get_blob(self.store, Blob(entry["key"], entry["sha256"], entry["size_bytes"]))
 
-    def wait_for_checkpoint(self, job: str, epoch: int) -> None:
+    def last_epoch(self, job: str) -> int:
+        keys = [info.key for info in self.store.list(f"jobs/{job}/checkpoints")]
+        return max((int(key.split("/")[3]) for key in keys), default=0)
+
+    def wait_for_epoch(self, job: str, epoch: int) -> None:
         deadline = time.monotonic() + 100
-        while not self.store.list(f"jobs/{job}/checkpoints/{epoch:08d}"):
+        while self.last_epoch(job) < epoch:
             assert time.monotonic() < deadline, "no checkpoint in time"
             time.sleep(0.02)
 
@@ -169,14 +173,15 @@ def test_a_worker_killed_and_one_asked_to_stop_cost_nothing_but_time(
     workplace = open_workplace({name: column[:600] for name, column in digits().items()})
     undisturbed = workplace.start("undisturbed", SMALL)
     killed = workplace.start("disturbed", SMALL)
-    workplace.wait_for_checkpoint("disturbed", 2)
+    workplace.wait_for_epoch("disturbed", 2)
     killed.kill()
     assert killed.wait(10) == -signal.SIGKILL
 
     asked = workplace.start("disturbed", SMALL, attempt=2)
-    workplace.wait_for_checkpoint("disturbed", 4)
+    workplace.wait_for_epoch("disturbed", workplace.last_epoch("disturbed") + 2)
     asked.terminate()
     assert asked.wait(60) == RESTART
+    assert workplace.last_epoch("disturbed") < 60
 
     assert workplace.start("disturbed", SMALL, attempt=3).wait(100) == 0
     assert undisturbed.wait(60) == 0
@@ -184,7 +189,7 @@ def test_a_worker_killed_and_one_asked_to_stop_cost_nothing_but_time(
     assert output["metrics"] == expected["metrics"]
     histories = [workplace.file(one, "history.json") for one in (output, expected)]
     assert histories[0] == histories[1]
-    assert len(json.loads(histories[0])) == 8
+    assert len(json.loads(histories[0])) == 60
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from lepton_rl_agent.exploration import Exploration, Softmax
 from lepton_rl_agent.worker.checkpoints import Checkpoints
 
 
-class IdentityWorld(gymnasium.Env[Any, int]):
+class IdentityWorld(gymnasium.Env[Any, Any]):
     """Shows a number and rewards the action that is that number. After ten steps it is over."""
 
     def __init__(self, numbers: int, *, one_hot: bool = False) -> None:
@@ -39,7 +39,7 @@ class IdentityWorld(gymnasium.Env[Any, int]):
         return np.eye(self._numbers, dtype=np.float32)[self._number] if self._one_hot else self._number
 
 
-class EndlessWorld(gymnasium.Env[Any, int]):
+class EndlessWorld(gymnasium.Env[Any, Any]):
     """One state, one action, reward 1, for ever; only a time limit ends an episode."""
 
     observation_space = Discrete(1)
@@ -66,7 +66,9 @@ def optimal_values(world: gymnasium.Env[Any, Any], *, discount: float) -> NDArra
     chances = world.unwrapped.P  # type: ignore[attr-defined]
     values = np.zeros(len(chances))
     for _ in range(10_000):
-        renewed = np.array([max(_worth(chances[s][a], values, discount) for a in chances[s]) for s in chances])
+        renewed = np.array(
+            [max(_worth(chances[s][a], values, discount) for a in chances[s]) for s in chances]
+        )
         if np.abs(renewed - values).max() < 1e-10:
             return renewed
         values = renewed
@@ -88,13 +90,14 @@ def _worth(outcomes: Any, values: NDArray[np.float64], discount: float) -> float
     return float(sum(p * (reward + discount * values[s] * (not over)) for p, s, reward, over in outcomes))
 
 
+WARM = Softmax(1.0)
+
+
 def agent_in(
-    environment: str, algorithm: Algorithm, *, exploration: Exploration = Softmax(1.0), discount: float = 0.99
+    environment: str, algorithm: Algorithm, *, exploration: Exploration = WARM, discount: float = 0.99
 ) -> AgentConfig:
     """An agent in one of Gymnasium's environments."""
-    return settle(
-        "agents/a", algorithm, environment=environment, exploration=exploration, discount=discount
-    )
+    return settle("agents/a", algorithm, environment=environment, exploration=exploration, discount=discount)
 
 
 class Listener:

@@ -81,7 +81,7 @@ def test_after_a_restore_everything_goes_on_as_it_would_have(steps: int) -> None
     for one in (buffer, restored):
         play(one, [5.0, 6.0])
     samples = [one.sample(np.random.default_rng(0), 100) for one in (buffer, restored)]
-    assert np.array_equal(*samples)
+    assert np.array_equal(samples[0], samples[1])
 
 
 def test_rows_are_drawn_evenly() -> None:

@@ -1,7 +1,7 @@
 """Other forms of an ONNX model: 16-bit floats, calibrated 8-bit integers.
 
-The transform in front of the network is left as it is: it works on raw records, whose range no calibration
-should clip.
+The transform in front of the network is left as it is: it works on raw records, whose range neither float16
+nor a calibration should clip. So is the scale behind it that turns a network's answer into the label's unit.
 """
 
 import logging
@@ -12,6 +12,9 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
+from onnx import compose
+
+from lepton_learn.transform_onnx import INPUTS
 
 QUANTIZED_OPERATORS = (
     "Conv",
@@ -28,22 +31,25 @@ QUANTIZED_OPERATORS = (
 TRANSFORM_PREFIX = "transform/"
 """Of the names that `lepton_learn.transform_onnx` gives to its nodes."""
 
+SCALING_OPERATORS = frozenset({"Add", "Div", "Mul", "Sub"})
 CALIBRATION_BATCH = 32
 
 
 def to_fp16(model: bytes) -> bytes:
     """Store weights and compute in float16, inputs and outputs unchanged."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    graph = onnx.load_from_string(model)
-    converted = convert_float_to_float16(
-        graph,
-        keep_io_types=True,
-        disable_shape_infer=False,
-        node_block_list=_transform_nodes(graph),
-    )
-    serialized: bytes = converted.SerializeToString()
-    return serialized
+    whole = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
+    inputs, outputs = ([value.name for value in side] for side in (whole.graph.input, whole.graph.output))
+    end = _network_end(whole.graph)
+    parts = onnx.utils.Extractor(whole)
+    network = OnnxModel(convert_float_to_float16(parts.extract_model([INPUTS], [end]), keep_io_types=True))
+    network.topological_sort()
+    converted = _join(parts.extract_model(inputs, [INPUTS]), network.model)
+    if end not in outputs:
+        converted = _join(converted, parts.extract_model([end], outputs))
+    return _serialized(converted)
 
 
 def to_int8(model: bytes, records: Mapping[str, NDArray[Any]]) -> bytes:
@@ -66,7 +72,8 @@ def to_int8(model: bytes, records: Mapping[str, NDArray[Any]]) -> bytes:
             Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "int8")
         )
         plain.write_bytes(model)
-        quant_pre_process(plain, prepared)
+        # ONNX's own shape inference is enough, and the symbolic one fails on attention and on pooled features.
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         kept = _transform_nodes(onnx.load(prepared))
         quantize_static(
             prepared,
@@ -77,13 +84,48 @@ def to_int8(model: bytes, records: Mapping[str, NDArray[Any]]) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            # Seven bits of weight: x86 without VNNI adds pairs of products in 16 bits, which eight overflow.
+            # The answers would be right where they were measured and wrong where they are served.
+            reduce_range=True,
             nodes_to_exclude=kept,
         )
-        return quantized.read_bytes()
+        return _serialized(onnx.load(quantized))
 
 
 def _transform_nodes(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.name.startswith(TRANSFORM_PREFIX)]
+
+
+def _network_end(graph: onnx.GraphProto) -> str:
+    """The tensor from which on the answer is only scaled: back from the output, node by node."""
+    producers = {output: node for node in graph.node for output in node.output}
+    constants = {constant.name for constant in graph.initializer}
+    (end,) = (value.name for value in graph.output)
+    while (node := producers[end]).op_type in SCALING_OPERATORS:
+        scaled = [name for name in node.input if name not in constants]
+        if len(scaled) != 1:
+            break
+        (end,) = scaled
+    return end
+
+
+def _join(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
+    """Let the second model take what the first one gives, under the same name."""
+    (name,) = (value.name for value in second.graph.input)
+    # What is said of a tensor's shape would take its name along when the others are changed.
+    del second.graph.value_info[:]
+    # The parts may hold constants of the same name, once in float32 and once in float16.
+    second = compose.add_prefix(second, "next/", rename_inputs=False, rename_outputs=False)
+    return compose.merge_models(
+        first, second, io_map=[(name, name)], name="lepton", doc_string="", producer_name="lepton"
+    )
+
+
+def _serialized(model: onnx.ModelProto) -> bytes:
+    # Whoever needs the shapes in between infers them; in small models they outweigh what was saved.
+    del model.graph.value_info[:]
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 class _Reader:

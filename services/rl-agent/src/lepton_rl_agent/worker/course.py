@@ -57,7 +57,9 @@ class Learner(Protocol):
 class Listener(Protocol):
     """Who hears how a run gets on; a worker is one."""
 
-    stop_requested: bool
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the run is to stop, soon."""
 
     def progress(self, phase: str, done: int, total: int = 0, unit: str = "") -> None:
         """Hear how far it is."""

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from lepton_common.errors import InvalidModel
 from lepton_rl_agent.agent import AgentConfig
 from lepton_rl_agent.exploration import Exploration, Softmax
 from lepton_rl_agent.spaces import Box
@@ -50,7 +51,13 @@ def signature(config: AgentConfig) -> Signature:
 
 
 def to_onnx(policy: Policy, config: AgentConfig) -> bytes:
-    """Return a policy as a checked ONNX model."""
+    """Return a policy as a checked ONNX model.
+
+    Raises:
+        InvalidModel: the policy has run out of all bounds while it was learned.
+    """
+    if not all(np.isfinite(array).all() for array in policy.arrays):
+        raise InvalidModel("learning has run out of all bounds: try a lower learning rate")
     graph = _Graph([], [])
     if isinstance(policy, TablePolicy):
         _look_up(graph, policy)
