@@ -244,7 +244,7 @@ COMPRESSION: Refusals = {
     "an unknown model": (compress("models/nope/versions/1"), NotFound, ("'models/nope/versions/1'",)),
     "the latest version of an unknown model": (compress("models/nope/versions/latest"), NotFound, ("'models/nope'",)),
     "a model that is compressed already": (
-        compress("models/scaler/versions/1"), WrongState, ("models/scaler/versions/1", "KERAS")
+        compress("models/double/versions/1"), WrongState, ("models/double/versions/1", "KERAS")
     ),
     "a model of unknown data": (compress(), WrongState, ("models/net/versions/1", "dataset version")),
     "a drop of more than everything": (compress(max_accuracy_drop=2), InvalidField, ("spec.max_accuracy_drop", "1")),
@@ -263,18 +263,17 @@ def register(*paths: str, **facts: Any) -> Message:
     return model.CreateModelVersionRequest(parent="models/bad", model_version=model.ModelVersion(**version))
 
 
-def serve(endpoint_id: str = "bad", **targets: int) -> Message:
-    named = [
-        endpoint.TrafficTarget(model_version=f"models/{name.replace('_', '/versions/')}", weight=weight)
-        for name, weight in targets.items()
-    ]
+def serve(targets: dict[str, int], endpoint_id: str = "bad") -> Message:
+    named = [endpoint.TrafficTarget(model_version=name, weight=weight) for name, weight in targets.items()]
     return endpoint.CreateEndpointRequest(endpoint_id=endpoint_id, endpoint=endpoint.Endpoint(targets=named))
 
+
+DOUBLE = "models/double/versions/1"
 
 REGISTRY: Refusals = {
     "an unknown model": (model.GetModelRequest(name="models/nope"), NotFound, ("'models/nope'",)),
     "an unknown version": (
-        model.GetLineageRequest(name="models/scaler/versions/99"), NotFound, ("'models/scaler/versions/99'",)
+        model.GetLineageRequest(name="models/double/versions/99"), NotFound, ("'models/double/versions/99'",)
     ),
     "no files": (register(), InvalidField, ("model_version.files", "1")),
     "a file that climbs": (register("../model.onnx"), InvalidField, ("files[0].path",)),
@@ -291,25 +290,25 @@ REGISTRY: Refusals = {
         register("model.onnx", metrics={"accuracy": math.nan}), InvalidField, ("accuracy", "finite")
     ),
     "a model that is served": (
-        model.DeleteModelRequest(name="models/scaler"), InUse, ("'endpoints/scaler'", "'models/scaler/versions/1'")
+        model.DeleteModelRequest(name="models/double"), InUse, ("'endpoints/double'", "'models/double/versions/1'")
     ),
-    "an endpoint to a Keras model": (serve(net_1=1), InvalidField, ("models/net/versions/1", "only ONNX is served")),
-    "an endpoint to an unknown version": (serve(scaler_99=1), NotFound, ("'models/scaler/versions/99'",)),
-    "an endpoint to nothing": (serve(), InvalidField, ("endpoint.targets", "1")),
-    "an endpoint without traffic": (serve(scaler_1=0), InvalidField, ("a weight above 0",)),
-    "an endpoint with a negative weight": (serve(scaler_1=-1), InvalidField, ("targets[0].weight", "0")),
+    "an endpoint to a Keras model": (serve({"models/net/versions/1": 1}), InvalidField, ("models/net/versions/1", "only ONNX is served")),
+    "an endpoint to an unknown version": (serve({"models/double/versions/99": 1}), NotFound, ("'models/double/versions/99'",)),
+    "an endpoint to nothing": (serve({}), InvalidField, ("endpoint.targets", "1")),
+    "an endpoint without traffic": (serve({DOUBLE: 0}), InvalidField, ("a weight above 0",)),
+    "an endpoint with a negative weight": (serve({DOUBLE: -1}), InvalidField, ("targets[0].weight", "0")),
     "an endpoint to two models": (
-        serve(scaler_1=1, rot_1=1), InvalidField, ("models/rot/versions/1", "another model than models/scaler")
+        serve({DOUBLE: 1, "models/no-bytes/versions/1": 1}), InvalidField, ("another model than models/double",)
     ),
-    "an endpoint whose id climbs": (serve("../x", scaler_1=1), InvalidField, ("endpoint_id", ID_RULE)),
+    "an endpoint whose id climbs": (serve({DOUBLE: 1}, "../x"), InvalidField, ("endpoint_id", ID_RULE)),
     "an unknown endpoint": (endpoint.GetEndpointRequest(name="endpoints/nope"), NotFound, ("'endpoints/nope'",)),
 }
 
 
 def infer(**facts: Any) -> Message:
-    """A good request of the model `scaler`, which takes FP32 `x` [-1, 2], less what is given."""
+    """A good request of the model `double`, which takes FP32 `x` [-1, 2], less what is given."""
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2]} | facts.pop("x", {})
-    fields: dict[str, Any] = {"model_name": "scaler", "raw_input_contents": [bytes(8)]} | facts
+    fields: dict[str, Any] = {"model_name": "double", "raw_input_contents": [bytes(8)]} | facts
     fields.setdefault("inputs", [inference.ModelInferRequest.InferInputTensor(**tensor)])
     return inference.ModelInferRequest(**fields)
 
@@ -323,9 +322,9 @@ def tensors(*names: str) -> list[inference.ModelInferRequest.InferInputTensor]:
 INFERENCE: Refusals = {
     "an unknown model": (infer(model_name="nope"), NotFound, ("'nope'",)),
     "a model that climbs": (infer(model_name="../x"), InvalidField, ("model_name", "must match")),
-    "an unknown version": (infer(model_version="9"), NotFound, ("version 9 of 'scaler'", "served are 1")),
+    "an unknown version": (infer(model_version="9"), NotFound, ("version 9 of 'double'", "served are 1")),
     "a version that is no number": (infer(model_version="../1"), InvalidField, ("model_version", "must be empty")),
-    "a model that could not be loaded": (infer(model_name="rot"), InvalidModel, ("model.onnx",)),
+    "a model that could not be loaded": (infer(model_name="bytes-that-are-no-model"), InvalidModel, ("model.onnx",)),
     "no input": (infer(inputs=[], raw_input_contents=[]), TensorMismatch, ("inputs must be 'x'", "got none")),
     "an input of another name": (infer(x={"name": "z"}), TensorMismatch, ("inputs must be 'x'", "got 'z'")),
     "an input too many": (
@@ -385,7 +384,7 @@ INFERENCE: Refusals = {
     ),
     "files from the caller": (
         inference.RepositoryModelLoadRequest(
-            model_name="scaler",
+            model_name="double",
             parameters={"file:1/model.onnx": inference.ModelRepositoryParameter(bytes_param=b"x")},
         ),
         InvalidField, ("parameters", "must be empty"),
@@ -472,7 +471,7 @@ AGENTS: Refusals = {
                 name="agents/walker",
                 environment="CliffWalking-v1",
                 q_learning=agent.QLearning(),
-                policy="models/scaler/versions/1",
+                policy="models/double/versions/1",
             )
         ),
         InvalidField, ("agent.policy", "a learning run of this agent"),

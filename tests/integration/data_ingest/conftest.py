@@ -119,8 +119,8 @@ class Client:
 
     async def announce(self, dataset: str, data: bytes, filename: str = "data", **facts: Any) -> pb.Upload:
         """An announced upload, of which nothing is written."""
-        announced = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} | facts
-        upload = pb.Upload(filename=filename, **announced)
+        announced: dict[str, Any] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        upload = pb.Upload(filename=filename, **announced | facts)
         request = pb.CreateUploadRequest(parent=dataset, upload=upload)
         return (await self.call(self.stub.CreateUpload(request))).upload
 

@@ -121,7 +121,7 @@ LABEL = pb.Column(name="y", type=pb.COLUMN_TYPE_CATEGORY)
         ("", None, "dataset_id"),
         ("good", pb.Schema(columns=[NUMBER, LABEL], label="z"), "schema.label"),
         ("good", pb.Schema(columns=[NUMBER, NUMBER], label="x"), "schema.columns[1].name"),
-        ("good", pb.Schema(columns=[pb.Column(name="a b"), LABEL]), "dataset.schema.columns[0].name"),
+        ("good", pb.Schema(columns=[pb.Column(name="a\tb"), LABEL]), "dataset.schema.columns[0].name"),
         (
             "good",
             pb.Schema(columns=[pb.Column(name="x", shape=[-1]), LABEL]),

@@ -43,10 +43,10 @@ async def test_a_version_says_all_about_its_records(client: Any, ingest: Any, ir
     assert version.status.progress.done == 150
     assert version.counts.train + version.counts.validation + version.counts.test == 150
     assert [column.name for column in version.schema.columns] == [
-        "sepal_length_cm",
-        "sepal_width_cm",
-        "petal_length_cm",
-        "petal_width_cm",
+        "sepal length (cm)",
+        "sepal width (cm)",
+        "petal length (cm)",
+        "petal width (cm)",
         "species",
     ]
     assert version.schema.label == "species"
@@ -198,17 +198,18 @@ async def test_only_complete_uploads_of_the_dataset_are_sources(client: Any) -> 
 
 async def test_killing_worker_and_service_loses_nothing(own_ingest: Any, own_client: Any) -> None:
     dataset = await own_client.dataset()
-    upload = await own_client.upload(dataset, table(400_000))
+    upload = await own_client.upload(dataset, table(2_000_000))
     version = await own_client.create(dataset, upload)
-    killed = []
-    while not killed:
-        await asyncio.sleep(0.02)
-        for worker in own_ingest.workers():
-            os.kill(worker, signal.SIGKILL)
-            killed.append(worker)
+    watch = own_client.stub.WatchDatasetVersion(pb.WatchDatasetVersionRequest(name=version.name))
+    async for response in watch:
+        if response.dataset_version.status.progress.done > 1:
+            break
+    watch.cancel()
+    [worker] = own_ingest.workers()
+    os.kill(worker, signal.SIGKILL)
     await asyncio.to_thread(own_ingest.kill)
     await asyncio.to_thread(own_ingest.start)
     built = await own_client.ended(version.name)
     assert built.status.state == job_pb2.JOB_STATE_SUCCEEDED
     assert built.status.attempt > 1
-    assert built.counts.train + built.counts.validation + built.counts.test == 400_000
+    assert built.counts.train + built.counts.validation + built.counts.test == 2_000_000

@@ -158,7 +158,7 @@ def test_a_table_is_inferred_whole(workshop: Workshop, iris_csv: Path) -> None:
     built = workshop.build(workshop.source(iris_csv), schema=SPECIES)
     described = built.to_json()
     assert described["schema"]["columns"][0] == {
-        "name": "sepal_length_cm",
+        "name": "sepal length (cm)",
         "type": "COLUMN_TYPE_NUMBER",
         "transform": "TRANSFORM_STANDARDIZE",
     }
@@ -170,7 +170,7 @@ def test_a_table_is_inferred_whole(workshop: Workshop, iris_csv: Path) -> None:
     assert sum(described["counts"].values()) == 150
     assert described["counts"]["train"] > 100
     statistics = {column["column"]: column for column in described["statistics"]}
-    assert statistics["petal_length_cm"]["minimum"] == pytest.approx(1.0)
+    assert statistics["petal length (cm)"]["minimum"] == pytest.approx(1.0)
     assert sum(statistics["species"]["frequencies"].values()) == described["counts"]["train"]
     assert described["source_files"] == [
         {

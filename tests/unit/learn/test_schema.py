@@ -67,6 +67,12 @@ def test_the_label_is_not_a_feature() -> None:
             id="image without channels",
         ),
         pytest.param(
+            (number(type=ColumnType.IMAGE, shape=(1 << 20, 1 << 20, 3)), KIND),
+            "kind",
+            "schema.columns[0].shape",
+            id="image larger than memory",
+        ),
+        pytest.param(
             (number(values=("1",)), KIND),
             "kind",
             "schema.columns[0].values",

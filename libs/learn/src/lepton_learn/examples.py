@@ -29,8 +29,8 @@ class Examples:
     """One split in memory.
 
     Inputs are transformed once, unless that takes much memory: a single image column stays as bytes, a
-    quarter of its size as float32, and so do records that one-hot columns blow up. Those are transformed batch
-    by batch.
+    quarter of its size as float32, and so do records that one-hot columns blow up. Those are transformed
+    batch by batch.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ The contract's schema may leave types and transforms open; whoever resolves them
 these, and everything downstream, training and export alike, depends on nothing else.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,8 @@ PROBABILITIES = "probabilities"
 """Name of a classifier's output, FP32 [batch, classes]."""
 PREDICTION = "prediction"
 """Name of a regression's output, FP32 [batch, 1], in the label's own unit."""
+MAX_ELEMENTS = 1 << 24
+"""Elements of one image or tensor at most: 64 MiB as the float32 that models take."""
 
 
 class ColumnType(StrEnum):
@@ -224,6 +227,8 @@ def _faults(column: Column, *, is_label: bool) -> list[tuple[str, str]]:
         faults.append(("shape", f"{column.name!r} is of type {column.type}, which has no shape"))
     if any(size < 1 for size in column.shape):
         faults.append(("shape", f"every size in the shape of {column.name!r} must be at least 1"))
+    if math.prod(column.shape) > MAX_ELEMENTS:
+        faults.append(("shape", f"one value of {column.name!r} may have at most {MAX_ELEMENTS} elements"))
     faults.extend(_value_faults(column))
     return faults
 

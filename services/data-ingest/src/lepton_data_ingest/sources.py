@@ -9,7 +9,7 @@ from lepton_common.errors import ChecksumMismatch, FieldViolation, InvalidField
 from lepton_common.objects import ObjectStore
 from lepton_data_ingest.formats import csv, idx, image_tar, npz, parquet
 from lepton_data_ingest.formats.format import Format
-from lepton_data_ingest.formats.records import RecordBatch, RecordFile, check_columns, malformed
+from lepton_data_ingest.formats.records import RecordBatch, RecordFile, check_columns, column_names, malformed
 from lepton_data_ingest.formats.sniffing import sniff
 from lepton_data_ingest.order import Source
 from lepton_data_ingest.schema import DraftSchema, label_of
@@ -96,7 +96,7 @@ def grouped(files: Sequence[LocalFile], draft: DraftSchema) -> tuple[Group, ...]
         if file.format is not Format.IDX:
             groups.append(Group({"": file}))
             continue
-        column = file.source.column or _default_column(file, draft)
+        [column] = column_names(file.source.filename, [file.source.column or _default_column(file, draft)])
         number = counts[file.source.split, column] = counts.get((file.source.split, column), -1) + 1
         known = beside.get((file.source.split, number))
         if known is None:

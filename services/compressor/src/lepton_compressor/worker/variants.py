@@ -38,15 +38,16 @@ CALIBRATION_BATCH = 32
 def to_fp16(model: bytes) -> bytes:
     """Store weights and compute in float16, inputs and outputs unchanged."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
 
     whole = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
     inputs, outputs = ([value.name for value in side] for side in (whole.graph.input, whole.graph.output))
     end = _network_end(whole.graph)
     parts = onnx.utils.Extractor(whole)
-    network = OnnxModel(convert_float_to_float16(parts.extract_model([INPUTS], [end]), keep_io_types=True))
-    network.topological_sort()
-    converted = _join(parts.extract_model(inputs, [INPUTS]), network.model)
+    network = parts.extract_model([INPUTS], [end])
+    count = len(network.graph.node)
+    network = convert_float_to_float16(network, keep_io_types=True)
+    _put_in_order(network.graph, count)
+    converted = _join(parts.extract_model(inputs, [INPUTS]), network)
     if end not in outputs:
         converted = _join(converted, parts.extract_model([end], outputs))
     return _serialized(converted)
@@ -107,6 +108,30 @@ def _network_end(graph: onnx.GraphProto) -> str:
             break
         (end,) = scaled
     return end
+
+
+def _put_in_order(graph: onnx.GraphProto, count: int) -> None:
+    """Move the casts, which the converter appended to `count` nodes, right behind what they read."""
+    nodes, casts = list(graph.node)[:count], list(graph.node)[count:]
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for cast in casts:
+        readers.setdefault(cast.input[0], []).append(cast)
+    produced = {output for node in graph.node for output in node.output}
+    ordered: list[onnx.NodeProto] = []
+
+    def place(node: onnx.NodeProto) -> None:
+        ordered.append(node)
+        for output in node.output:
+            for cast in readers.get(output, ()):
+                place(cast)
+
+    for cast in casts:
+        if cast.input[0] not in produced:
+            place(cast)
+    for node in nodes:
+        place(node)
+    del graph.node[:]
+    graph.node.extend(ordered)
 
 
 def _join(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:

@@ -17,6 +17,8 @@ MAX_RECORD_BYTES = 64 * 1024 * 1024
 MAX_COLUMNS = 4096
 """As many columns as a schema may have."""
 
+_NAME = re.compile(r"[^\x00-\x1f\x7f]+")
+_MAX_NAME_BYTES = 128
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_RECORDS = 16_384
 
@@ -134,20 +136,11 @@ def batch_records(record_bytes: int) -> int:
     return max(1, min(_BATCH_RECORDS, _BATCH_BYTES // max(1, record_bytes)))
 
 
-def column_name(header: str) -> str:
-    """The column name that a header stands for: what a name may not hold becomes `_`.
-
-    Column names become the names of model inputs, so `sepal length (cm)` is the column `sepal_length_cm`.
-    """
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", header.strip()).strip("_")
-    return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
-
-
 def column_names(file: str, headers: Sequence[str]) -> list[str]:
-    """The column names of a whole header.
+    """The column names of a whole header: as they stand there, without blanks around them.
 
     Raises:
-        MalformedFile: two columns have one name, or one has none.
+        MalformedFile: two columns have one name, or one has none that a column can have.
         TooLarge: there are more columns than a schema may have.
     """
     if len(headers) > MAX_COLUMNS:
@@ -155,16 +148,19 @@ def column_names(file: str, headers: Sequence[str]) -> list[str]:
             f"{file}: {len(headers)} columns; at most {MAX_COLUMNS} are read",
             metadata={"file": file, "limit": str(MAX_COLUMNS), "columns": str(len(headers))},
         )
-    names: list[str] = []
+    names: dict[str, int] = {}
     for place, header in enumerate(headers):
-        name = column_name(header)
-        if not header.strip() or name in names:
-            problem = f"is named {header!r} like one before it" if header.strip() else "has no name"
+        name = header.strip()
+        if not _NAME.fullmatch(name) or len(name.encode(errors="replace")) > _MAX_NAME_BYTES:
+            expected = f"a name of 1 to {_MAX_NAME_BYTES} bytes without control characters"
             raise malformed(
-                file, f"column {place}", problem, expected="one name for each column, no two alike"
+                file, f"column {place}", f"it is named {name[:_MAX_NAME_BYTES]!r}", expected=expected
             )
-        names.append(name)
-    return names
+        if name in names:
+            problem = f"it is named {name!r}, as column {names[name]}"
+            raise malformed(file, f"column {place}", problem, expected="no two names alike")
+        names[name] = place
+    return list(names)
 
 
 def check_columns(file: str, present: Sequence[str], wanted: Sequence[str] | None) -> None:
