@@ -14,8 +14,9 @@ MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml servic
 PROTOS := $(shell find protos -name '*.proto')
 # What to test: make test TESTS=tests/unit/common
 TESTS ?= tests
-# The version that the contracts must stay compatible with: make breaking AGAINST=v1.0
-AGAINST ?= main
+# The version that the contracts must stay compatible with: the newest release or, before the first, the first
+# commit. make breaking AGAINST=v1.0
+AGAINST ?= $(shell git describe --tags --abbrev=0 2> /dev/null || git rev-list --max-parents=0 HEAD | tail -n 1)
 
 .PHONY: help
 help: ## Explain every target
@@ -67,7 +68,11 @@ demo: setup ## Tell the whole story on real data; the report is build/demo/repor
 
 .PHONY: test
 test: setup .venv-tritonclient/stamp build/tools/stamp ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
-	pytest $(TESTS)
+	pytest --numprocesses 2 --dist loadfile $(TESTS)
+
+.PHONY: test-demo
+test-demo: setup ## Run the demo and check the figures that it must reach
+	pytest -m demo tests/e2e/test_demo.py
 
 bench-%: setup ## Measure what tests/benchmarks/%.py measures
 	python tests/benchmarks/$*.py
@@ -97,7 +102,7 @@ protos-check: build/protos/now.binpb ## Check the contracts' style, and that the
 	buf lint $< --config protos/buf.yaml
 
 .PHONY: breaking
-breaking: build/protos/now.binpb ## Check that clients of the contracts on main understand these too (AGAINST=main)
+breaking: build/protos/now.binpb ## Check that clients of the last release understand these contracts (AGAINST=v1.0)
 	@if ! git rev-parse --quiet --verify '$(AGAINST):protos' > /dev/null; then \
 		echo "There are no contracts at '$(AGAINST)' to stay compatible with."; \
 		exit; \

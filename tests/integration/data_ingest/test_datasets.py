@@ -51,8 +51,8 @@ async def test_datasets_are_listed_by_name_and_label(client: Any) -> None:
         await client.stub.CreateDataset(request)
     names, token = [], ""
     while True:
-        request = pb.ListDatasetsRequest(page_size=1, page_token=token, label_filter={"kind": "listed"})
-        page = await client.stub.ListDatasets(request)
+        listing = pb.ListDatasetsRequest(page_size=1, page_token=token, label_filter={"kind": "listed"})
+        page = await client.stub.ListDatasets(listing)
         names += [dataset.name for dataset in page.datasets]
         token = page.next_page_token
         if not token:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -119,12 +120,9 @@ async def test_of_two_writers_at_once_nothing_wrong_comes(client: Any, ingest: A
     upload = await client.announce(dataset, DATA)
 
     async def persistent() -> pb.Upload:
-        now = await status(client, upload)
-        while not now.complete:
-            try:
-                return await client.write(upload, *STEPS[now.committed_size // MIB :], finish=True)
-            except WrongOffset:
-                now = await status(client, upload)
+        while not (now := await status(client, upload)).complete:
+            with suppress(WrongOffset):
+                await client.write(upload, *STEPS[now.committed_size // MIB :], finish=True)
         return now
 
     done = await asyncio.gather(*(persistent() for _ in range(3)))
@@ -144,10 +142,8 @@ async def test_a_writer_of_other_bytes_cannot_spoil_a_file(client: Any, ingest: 
 
     async def persist() -> None:
         while not (now := await status(client, upload)).complete:
-            try:
+            with suppress(ChecksumMismatch, WrongOffset):
                 await client.write(upload, *STEPS[now.committed_size // MIB :], finish=True)
-            except (ChecksumMismatch, WrongOffset):
-                continue
 
     await asyncio.gather(persist(), spoil(), spoil())
     parts = ingest.objects.list(f"{dataset}/uploads/{upload.uid}")
@@ -156,12 +152,13 @@ async def test_a_writer_of_other_bytes_cannot_spoil_a_file(client: Any, ingest: 
 
 async def test_a_known_file_is_not_sent_again(client: Any) -> None:
     dataset, other = await client.dataset(), await client.dataset()
-    upload = await client.announce(dataset, b"abc", "first.csv")
-    assert (await client.announce(dataset, b"abc", "second.csv")).name == f"{dataset}/uploads/2"
+    upload = await client.announce(dataset, b"abc", "a.csv")
+    assert (await client.announce(dataset, b"abc", "a.csv")).name == f"{dataset}/uploads/2"
     await client.write(upload, (0, b"abc"), finish=True)
-    again = await client.announce(dataset, b"abc", "third.csv")
+    again = await client.announce(dataset, b"abc", "a.csv")
     assert (again.name, again.complete) == (upload.name, True)
-    assert not (await client.announce(other, b"abc")).complete
+    assert not (await client.announce(dataset, b"abc", "b.csv")).complete
+    assert not (await client.announce(other, b"abc", "a.csv")).complete
 
 
 async def test_a_retried_announcement_gives_the_same_upload(client: Any) -> None:

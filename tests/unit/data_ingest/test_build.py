@@ -378,3 +378,14 @@ def test_a_version_needs_training_records(workshop: Workshop, files: Any) -> Non
     path = files.csv("d.csv", "x,label", "1,a", "2,b")
     with pytest.raises((SchemaViolation, TooManyRejected)):
         workshop.build(workshop.source(path, split=Split.TEST))
+
+
+def test_few_images_are_unpacked_at_once_however_well_they_compress(workshop: Workshop, files: Any) -> None:
+    images = np.zeros((3, 3000, 3000, 3), np.uint8)
+    path = files.image_tar("even.tar", images, ["a", "b", "a"])
+    assert path.stat().st_size < images.nbytes / 500
+
+    built = workshop.build(workshop.source(path), max_rejected_fraction=1.0)
+
+    assert sum(built.counts.values()) + built.rejected == 3
+    assert [done for phase, done, _ in workshop.told if phase == "reading"] == [2, 3]

@@ -4,6 +4,7 @@ files through `_Build.training` into the fitting of the transform; on the way ev
 The same sources and the same order give the same manifest to the last byte.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from lepton_common.manifests import Blob
 from lepton_common.objects import ObjectStore
-from lepton_data_ingest.formats.records import Fault
+from lepton_data_ingest.formats.records import MAX_RECORD_BYTES, Fault, RecordBatch
 from lepton_data_ingest.inference import infer
 from lepton_data_ingest.order import Order, Source
 from lepton_data_ingest.rejections import MAX_TOLD, Rejection, Rejections
@@ -27,7 +28,7 @@ from lepton_data_ingest.strays import Strays
 from lepton_data_ingest.validation import Records, check
 from lepton_data_ingest.writing import ShardWriter, without
 from lepton_learn.manifest import Manifest, Shard, SourceFile, Split, save_manifest
-from lepton_learn.schema import Batch, Schema
+from lepton_learn.schema import Batch, ColumnType, Schema
 from lepton_learn.transform import FittedTransform
 
 Progress = Callable[[str, int, int], None]
@@ -174,7 +175,7 @@ class _Build:
         totals = [open_group(group, self._order.schema).total for group in self._groups]
         total = 0 if None in totals else sum(count or 0 for count in totals)
         for number, group in enumerate(self._groups):
-            for batch in open_group(group, self._order.schema).batches:
+            for batch in _unpackable(open_group(group, self._order.schema).batches, self._schema):
                 checked = check(batch, self._schema, file=group.first.source.filename)
                 self.records += len(checked.records) + len(checked.faults)
                 self._reject(number, checked.faults, count=len(checked.faults))
@@ -232,3 +233,14 @@ class _Build:
 
     def _check_rejections(self) -> None:
         self.rejections.check(records=self.records, max_fraction=self._order.max_rejected_fraction)
+
+
+def _unpackable(batches: Iterator[RecordBatch], schema: Schema) -> Iterator[RecordBatch]:
+    """The batches, in parts where all their images at once could take too much memory.
+
+    Readers measure images as they are stored, and an even one unpacks to a thousand times that.
+    """
+    images = sum(math.prod(column.shape) for column in schema.columns if column.type is ColumnType.IMAGE)
+    most = max(1, MAX_RECORD_BYTES // max(1, images))
+    for batch in batches:
+        yield from batch.parts(most)

@@ -43,7 +43,8 @@ class Uploads:
             transaction.rows(self._all.datasets).get(dataset)
             rows = transaction.rows(self._all.uploads)
             for known in rows.each(parent=dataset, index=upload.sha256):
-                if known.size_bytes == upload.size_bytes:
+                # Under another name it is another file: the name can tell the format.
+                if (known.size_bytes, known.filename) == (upload.size_bytes, upload.filename):
                     return known
             return rows.create_numbered(dataset, "uploads", upload, request_id=request_id)
 

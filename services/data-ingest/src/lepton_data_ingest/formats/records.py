@@ -120,6 +120,17 @@ class RecordBatch:
             (*self.faults, *(faulty[row] for row in sorted(faulty))),
         )
 
+    def parts(self, records: int) -> "Iterator[RecordBatch]":
+        """The batch in parts of at most so many records; its faults are with the first."""
+        if len(self.places) <= records:
+            yield self
+            return
+        rows = np.arange(len(self.places))
+        for start in range(0, len(rows), records):
+            kept = (rows >= start) & (rows < start + records)
+            columns = {name: values.take(kept) for name, values in self.columns.items()}
+            yield RecordBatch(columns, self.places[kept], () if start else self.faults)
+
 
 @dataclass(frozen=True)
 class RecordFile:
