@@ -55,7 +55,7 @@ class BadFile:
     says: tuple[str, ...]
     """The file at fault, the place in it, and what would be right."""
     schema: pb.Schema = field(default_factory=pb.Schema)
-    format: pb.Format = pb.FORMAT_UNSPECIFIED
+    format: pb.Format.ValueType = pb.FORMAT_UNSPECIFIED
 
 
 def text(content: str, *, encoding: str = "utf-8") -> Callable[[], bytes]:
@@ -71,7 +71,7 @@ def idx(*sizes: int, data: bytes) -> bytes:
 def npz(**columns: Any) -> bytes:
     """A compressed archive of arrays."""
     file = io.BytesIO()
-    np.savez_compressed(file, **{name: np.asarray(column) for name, column in columns.items()})
+    np.savez_compressed(file, **columns)
     return file.getvalue()
 
 
@@ -148,8 +148,16 @@ def flowers() -> bytes:
 
 
 BAD_MEMBERS: dict[str, tuple[str, bytes | str, str]] = {
-    "an image of the wrong size": ("a/wide.png", png(9, 4), "the image has the shape [4, 9, 1]; expected [4, 4, 1]"),
-    "an image that unpacks to gigabytes": ("a/bomb.png", png_bomb(), "pixels; expected at most 16 million"),
+    "an image of the wrong size": (
+        "a/wide.png",
+        png(9, 4),
+        "the image has the shape [4, 9, 1]; expected [4, 4, 1]",
+    ),
+    "an image that unpacks to gigabytes": (
+        "a/bomb.png",
+        png_bomb(),
+        "far too large; expected at most 16 million pixels",
+    ),
     "an image that is cut off": ("a/half.png", png()[:-20], "the image is damaged or none; expected PNG"),
     "a link": ("a/link.png", "/etc/passwd", "'a/link.png' is a symbolic link; expected an image file"),
     "a file that is no image": ("a/run.sh", b"#!/bin/sh\n", "'a/run.sh' is not named as an image"),
@@ -173,22 +181,35 @@ FILES = {
         FLOWERS,
     ),
     "a CSV without a header": BadFile(
-        "bare.csv", text("2,5,iris\n3,5,rose\n"), SchemaViolation, ("bare.csv", "'length'", "_2, _5, iris"), FLOWERS
+        "bare.csv",
+        text("2,5,iris\n3,5,rose\n"),
+        SchemaViolation,
+        ("bare.csv", "'length'", "2, 5, iris"),
+        FLOWERS,
     ),
     "a CSV without the label": BadFile(
         "blind.csv", text("length,petals\n2,5\n"), SchemaViolation, ("blind.csv", "'species'"), FLOWERS
     ),
     "two columns of one name": BadFile(
-        "twice.csv", text("x,x,label\n1,2,a\n"), MalformedFile, ("twice.csv", "column 1", "'x'", "no two alike")
+        "twice.csv",
+        text("x,x,label\n1,2,a\n"),
+        MalformedFile,
+        ("twice.csv", "column 1", "'x'", "no two names alike"),
     ),
     "a header alone": BadFile(
         "bald.csv", text("x,label\n"), MalformedFile, ("bald.csv", "line 2", "at least one row")
     ),
     "a header that is not UTF-8": BadFile(
-        "latin.csv", text("länge,label\n1,a\n", encoding="latin-1"), MalformedFile, ("latin.csv", "line 1", "UTF-8")
+        "latin.csv",
+        text("länge,label\n1,a\n", encoding="latin-1"),
+        MalformedFile,
+        ("latin.csv", "line 1", "UTF-8"),
     ),
     "a quote that never ends": BadFile(
-        "open.csv", text('x,label\n1,"a\n' + "2,b\n" * 600_000), MalformedFile, ("open.csv", "the quote's end")
+        "open.csv",
+        text('x,label\n1,"a\n' + "2,b\n" * 1_200_000),
+        MalformedFile,
+        ("open.csv", "the quote's end"),
     ),
     "a file of no known format": BadFile(
         "noise.bin", lambda: bytes(range(256)), MalformedFile, ("noise.bin", "CSV, Parquet, NPZ, IDX")
@@ -213,12 +234,6 @@ FILES = {
         lambda: gzip.compress(idx(1, 1, BOMB_BYTES, data=bytes(BOMB_BYTES)), 1),
         TooLarge,
         ("bomb.idx.gz", str(BOMB_BYTES), "at most"),
-    ),
-    "a gzip that unpacks to more than it says": BadFile(
-        "more.idx.gz",
-        lambda: gzip.compress(idx(9, 4, 4, data=bytes(BOMB_BYTES)), 1),
-        MalformedFile,
-        ("more.idx.gz", "byte 160", "there is more data"),
     ),
     "a truncated gzip": BadFile(
         "half.idx.gz",
@@ -251,7 +266,10 @@ FILES = {
         ("pickle.npz", "'x.npy'", "never objects"),
     ),
     "an NPZ with columns of different lengths": BadFile(
-        "ragged.npz", lambda: npz(x=[1.0, 2.0], label=[0]), MalformedFile, ("ragged.npz", "x has 2, label has 1")
+        "ragged.npz",
+        lambda: npz(x=[1.0, 2.0], label=[0]),
+        MalformedFile,
+        ("ragged.npz", "x has 2, label has 1"),
     ),
     "NaN in an NPZ": BadFile(
         "nan.npz",
@@ -286,7 +304,10 @@ FILES = {
         ("escape.tar", "'../../etc/cron.d/a.png' leads out of it", "below the root"),
     ),
     "a truncated tar": BadFile(
-        "half.tar", lambda: tar(("a/1.png", png()))[:700], MalformedFile, ("half.tar", "ends too early", "'a/1.png'")
+        "half.tar",
+        lambda: tar(("a/1.png", png()))[:700],
+        MalformedFile,
+        ("half.tar", "ends too early", "'a/1.png'"),
     ),
 }
 """Files whose versions fail."""

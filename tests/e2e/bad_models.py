@@ -9,8 +9,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lepton.model.v1 import model_pb2
 
-SHA = "0" * 64
-
 
 @dataclass(frozen=True)
 class BadModel:
@@ -66,9 +64,7 @@ def quarreller() -> bytes:
 
 def signature(datatype: str) -> model_pb2.Signature:
     """One input `x` of a datatype."""
-    return model_pb2.Signature(
-        inputs=[model_pb2.TensorSignature(name="x", datatype=datatype, shape=[-1, 2])]
-    )
+    return model_pb2.Signature(inputs=[model_pb2.TensorSignature(name="x", datatype=datatype, shape=[-1, 2])])
 
 
 MODELS = {
@@ -77,10 +73,13 @@ MODELS = {
     "an-unknown-operator": BadModel(("cannot load model.onnx",), stranger),
     "weights-from-another-file": BadModel(("cannot load model.onnx",), thief),
     "weights-that-do-not-fit": BadModel(("model.onnx",), quarreller),
-    "another-digest": BadModel(("does not have the content that was recorded",), double, sha256=SHA),
-    "no-bytes": BadModel(("'models/blobs/nothing'",), double, key="models/blobs/nothing"),
+    "another-digest": BadModel(("does not have the content that was recorded",), double, sha256="0" * 64),
+    "no-bytes": BadModel(("'models/blobs/nothing'",), lambda: b"elsewhere", key="models/blobs/nothing"),
     "another-signature": BadModel(
         ("x FP32 [-1, 2]", "registered with x INT64 [-1, 2]"), double, signature=signature("INT64")
     ),
 }
 """By the id of the model and of its endpoint."""
+
+WIDE = BadModel((), lambda: model([helper.make_node("Add", ["x", "x"], ["y"])], ["batch", 1 << 20]))
+"""A good model whose records have 4 MB each."""

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,25 +83,35 @@ class RefusingCloud:
     """By the key in `FILES`: the version that is built from the file."""
 
     async def ask(self, request: Message) -> Any:
-        """What the method that takes such a request answers; of a stream, the last answer.
+        """What the method that takes such a request answers; of a stream, all answers.
 
         Raises:
             LeptonError: the refusal; its cause is what gRPC raised.
         """
         service, method = METHODS[request.DESCRIPTOR.full_name]
         write, read = type(request).SerializeToString, GetMessageClass(method.output_type).FromString
-        channel, path, answer = self.channels[service], path_of(method), None
+        channel: Any = self.channels[service]
+        path = path_of(method)
         with named_errors():
-            if not method.server_streaming:
-                return await channel.unary_unary(path, write, read)(request, timeout=60)
-            async for answer in channel.unary_stream(path, write, read)(request, timeout=60):
-                pass
-        return answer
+            if method.server_streaming:
+                stream = channel.unary_stream(path, write, read)(request, timeout=60)
+                return [answer async for answer in stream]
+            return await channel.unary_unary(path, write, read)(request, timeout=60)
+
+    async def send(self, service: str, path: str, data: bytes, **options: Any) -> None:
+        """Send bytes that no stub would send, to a method that may not exist.
+
+        Raises:
+            LeptonError: the refusal; its cause is what gRPC raised.
+        """
+        channel: Any = self.channels[service]
+        with named_errors():
+            await channel.unary_unary(path)(data, timeout=60, **options)
 
     async def announce(self, dataset: str, data: bytes, **facts: Any) -> str:
         """The name of a new upload of these bytes, of which nothing is written."""
         digest = hashlib.sha256(data).hexdigest()
-        told = {"filename": "a.csv", "size_bytes": len(data), "sha256": digest} | facts
+        told: dict[str, Any] = {"filename": "a.csv", "size_bytes": len(data), "sha256": digest} | facts
         upload = dataset_pb2.Upload(**told)
         response = await self.ask(dataset_pb2.CreateUploadRequest(parent=dataset, upload=upload))
         return str(response.upload.name)
@@ -115,11 +125,9 @@ class RefusingCloud:
 
     async def built(self, version: str) -> dataset_pb2.DatasetVersion:
         """A version when its job has ended, which must be at the first attempt."""
-        found = dataset_pb2.DatasetVersion()
-        async for found in self.client.datasets.watch_version(version):
-            pass
-        assert found.status.attempt == 1
-        return found
+        *_, ended = [found async for found in self.client.datasets.watch_version(version)]
+        assert ended.status.attempt == 1
+        return ended
 
     async def publish(self, name: str, model: BadModel, **facts: Any) -> str:
         """The name of a new version of a model."""
@@ -131,7 +139,11 @@ class RefusingCloud:
             size_bytes=blob.size_bytes,
             key=model.key or blob.key,
         )
-        told = {"format": model_pb2.MODEL_FORMAT_ONNX, "files": [file], "signature": model.signature} | facts
+        told: dict[str, Any] = {
+            "format": model_pb2.MODEL_FORMAT_ONNX,
+            "files": [file],
+            "signature": model.signature,
+        } | facts
         version = model_pb2.ModelVersion(**told)
         request = model_pb2.CreateModelVersionRequest(parent=f"models/{name}", model_version=version)
         return str((await self.ask(request)).model_version.name)
@@ -140,7 +152,7 @@ class RefusingCloud:
         """Every service is the process that it was, and says that it serves."""
         assert process_ids(self.cloud) == self.processes
         for service, channel in self.channels.items():
-            health = health_pb2_grpc.HealthStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
             answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=10)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING, service
 
@@ -155,7 +167,7 @@ class RefusingCloud:
         if isinstance(error.__cause__, grpc.aio.AioRpcError):
             assert error.__cause__.code().value[0] == error.code
         for words in says:
-            assert words in text
+            assert words in text, f"{words!r} is not in: {text}"
         self.check_discreet(text)
 
     def check_discreet(self, text: str) -> None:
@@ -168,7 +180,6 @@ async def fill(lepton: RefusingCloud, folder: Path) -> None:
     """Make everything that the tables of bad input speak of."""
     await asyncio.gather(_datasets(lepton, folder), _models(lepton), _agents(lepton))
     assert (await lepton.built("datasets/flowers/versions/1")).rejected, "training has data from here on"
-    await lepton.client.endpoints.wait_ready("endpoints/double")
 
 
 async def _datasets(lepton: RefusingCloud, folder: Path) -> None:
@@ -192,7 +203,11 @@ async def _datasets(lepton: RefusingCloud, folder: Path) -> None:
 async def _models(lepton: RefusingCloud) -> None:
     good = await lepton.publish("double", BadModel((), double))
     await lepton.client.endpoints.create("double", {good: 1})
-    keras = model_pb2.ArtifactFile(path="model.keras", sha256="0" * 64, size_bytes=1, key="models/blobs/keras")
+    # From here on the server has the model's bytes: a bad version of them must not profit from that.
+    await lepton.client.endpoints.wait_ready("endpoints/double")
+    keras = model_pb2.ArtifactFile(
+        path="model.keras", sha256="0" * 64, size_bytes=1, key="models/blobs/keras"
+    )
     await lepton.publish("net", BadModel((), double), format=model_pb2.MODEL_FORMAT_KERAS, files=[keras])
     for name, model in MODELS.items():
         version = await lepton.publish(name, model)

@@ -42,12 +42,13 @@ def test_headers_become_names_and_cells_stay_texts(iris_csv: Any) -> None:
         ('"1","a, b"', ["1", "a, b"]),
         ('1,"say ""yes"""', ["1", 'say "yes"']),
         ('1,"two\nlines"', ["1", "two\nlines"]),
+        ('1,5" disk', ["1", '5" disk']),
         ("1,", ["1", None]),
         ('1,""', ["1", None]),
         ("1,   ", ["1", None]),
         ("1,ä€😀", ["1", "ä€😀"]),
     ],
-    ids=["blanks", "comma", "quote", "newline", "empty", "empty-quoted", "blank", "unicode"],
+    ids=["blanks", "comma", "quote", "newline", "inch", "empty", "empty-quoted", "blank", "unicode"],
 )
 def test_a_row_is_read_as_rfc_4180_says(files: Any, row: str, expected: list[str | None]) -> None:
     [batch] = batches(files.csv("x.csv", "a,b", row))
@@ -103,6 +104,8 @@ def test_only_the_wanted_columns_are_read(files: Any) -> None:
         (b"a;b\n1;2\n", MalformedFile, "expected columns separated by commas"),
         (b",".join(b"c%d" % n for n in range(5000)) + b"\n1\n", TooLarge, "5000 columns"),
         (b'a,b\n1,"' + b"x" * 5_000_000, MalformedFile, "does not end within 2097152 bytes"),
+        (b'a,b\n1,"2\n3,4\n5,6\n', MalformedFile, "the last row: a quote is never closed"),
+        (b'a,b\n"1,2\n3,4\n5,6\n', MalformedFile, "the last row: a quote is never closed"),
     ],
     ids=[
         "empty",
@@ -116,6 +119,8 @@ def test_only_the_wanted_columns_are_read(files: Any) -> None:
         "semicolons",
         "too-many-columns",
         "endless-quote",
+        "open-quote",
+        "open-quote-in-a-broken-row",
     ],
 )
 def test_a_file_without_a_usable_header_or_rows_is_refused(

@@ -48,6 +48,12 @@ def test_a_model_says_what_it_takes_and_gives_and_what_runs_it(write_scaler: Wri
     np.testing.assert_array_equal(outputs["y"], [[2, 4]])
 
 
+def test_a_batch_larger_than_memory_is_not_tried_out(write_graph: Write) -> None:
+    dimensions = (TensorProto.FLOAT, ["batch", 1 << 20])
+    path = write_graph([helper.make_node("Identity", ["x"], ["y"])], {"x": dimensions}, {"y": dimensions})
+    load_model(path, options=CPU, registered=Signature()).warm_up(1 << 30)
+
+
 @pytest.mark.parametrize("datatype", DATATYPES)
 def test_every_datatype_goes_through_the_runtime(datatype: str, write_graph: Write) -> None:
     dimensions = (ONNX_TYPES[datatype], ["batch", 2])

@@ -201,6 +201,22 @@ async def test_a_version_of_two_endpoints_is_loaded_once(repository: Repository,
     assert repository.endpoint("e").find().model is repository.endpoint("f").find().model
 
 
+async def test_the_same_bytes_registered_otherwise_are_loaded_anew(
+    repository: Repository, publish: Publish
+) -> None:
+    good = publish(1, 3)
+    other = replace(good, name="models/scaler/versions/2", signature=Signature(classes=("no", "yes")))
+    wrong = replace(
+        good,
+        name="models/scaler/versions/3",
+        signature=Signature(inputs=(TensorSpec("x", "INT64", (-1, 2)),)),
+    )
+    await serve(repository, (good, 1))
+    await serve(repository, (good, 1), (other, 1), (wrong, 1))
+    assert states(repository) == {"1": State.READY, "2": State.READY, "3": State.FAILED}
+    assert repository.endpoint("e").find("2").model.signature.classes == ("no", "yes")
+
+
 async def test_an_endpoint_that_is_gone_answers_what_it_had_taken(
     repository: Repository, publish: Publish
 ) -> None:

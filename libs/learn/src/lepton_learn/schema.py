@@ -24,8 +24,8 @@ PROBABILITIES = "probabilities"
 """Name of a classifier's output, FP32 [batch, classes]."""
 PREDICTION = "prediction"
 """Name of a regression's output, FP32 [batch, 1], in the label's own unit."""
-MAX_ELEMENTS = 1 << 24
-"""Elements of one image or tensor at most: 64 MiB as the float32 that models take."""
+MAX_ELEMENTS = 1 << 26
+"""Elements of one image or tensor at most: an image of 64 MiB."""
 
 
 class ColumnType(StrEnum):

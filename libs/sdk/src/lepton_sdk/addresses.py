@@ -7,6 +7,7 @@
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -36,22 +37,28 @@ class Addresses:
 
         Raises:
             DependencyUnavailable: there is no such file.
-            InvalidField: it does not hold an address for every service.
+            InvalidField: it cannot be read, or does not hold an address for every service.
         """
         path = path or default_path()
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_bytes())
         except FileNotFoundError as missing:
             raise DependencyUnavailable(
                 f"no services are known: {path} does not exist. Start them with `lepton up`, or set "
                 "LEPTON_ENDPOINTS to the endpoints.json of a cluster."
             ) from missing
-        except json.JSONDecodeError as malformed:
+        except OSError as failure:
+            raise InvalidField(f"{path} cannot be read: {failure.strerror}") from failure
+        except (ValueError, RecursionError) as malformed:
             raise InvalidField(f"{path} is not JSON: {malformed}") from malformed
         names = [field.name for field in fields(cls)]
-        if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in names):
-            raise InvalidField(f"{path} must name an address for each of: {', '.join(names)}")
+        if not isinstance(found, dict) or not all(_is_address(found.get(name)) for name in names):
+            raise InvalidField(f"{path} must name a `host:port` for each of: {', '.join(names)}")
         return cls(**{name: found[name] for name in names})
+
+
+def _is_address(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch(r"\S+:[0-9]{1,5}", text) is not None
 
 
 def home() -> Path:

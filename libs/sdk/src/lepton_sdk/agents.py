@@ -1,11 +1,13 @@
 """Agents: act, tell what came of it, learn."""
 
+import numbers
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from grpc import aio
 
 from lepton.agent.v1 import agent_pb2, agent_pb2_grpc
+from lepton_common.errors import InvalidField
 from lepton_sdk.calls import call, pages, watch
 
 
@@ -48,7 +50,14 @@ class Agents:
         episode: str = "",
         request_id: str = "",
     ) -> agent_pb2.Decision:
-        """Let the agent of this name choose an action for what is seen now."""
+        """Let the agent of this name choose an action for what is seen now.
+
+        Args:
+            agent: `agents/{agent}`.
+            observation: a whole number, or the numbers of a box in row-major order.
+            episode: ties decisions of one course of events together.
+            request_id: a retry with the same gives the same decision.
+        """
         request = agent_pb2.ActRequest(
             agent=agent,
             observation=_observation(observation),
@@ -116,11 +125,10 @@ class Agents:
 
         return await pages(page)
 
-    async def watch_run(self, name: str) -> AsyncIterator[agent_pb2.LearningRun]:
+    def watch_run(self, name: str) -> AsyncGenerator[agent_pb2.LearningRun, None]:
         """The learning run now and after every change, until it has ended."""
         request = agent_pb2.WatchLearningRunRequest(name=name)
-        async for response in watch(self._stub.WatchLearningRun, request):
-            yield response.learning_run
+        return watch(self._stub.WatchLearningRun, request, lambda response: response.learning_run)
 
     async def cancel_run(self, name: str) -> agent_pb2.LearningRun:
         """Ask the learning run to stop."""
@@ -129,6 +137,12 @@ class Agents:
 
 
 def _observation(value: int | Sequence[float]) -> agent_pb2.Observation:
-    if isinstance(value, int):
-        return agent_pb2.Observation(discrete=value)
-    return agent_pb2.Observation(box=agent_pb2.Vector(values=value))
+    try:
+        # Environments speak in numpy's whole numbers.
+        if isinstance(value, numbers.Integral):
+            return agent_pb2.Observation(discrete=int(value))
+        return agent_pb2.Observation(box=agent_pb2.Vector(values=value))
+    except (TypeError, ValueError) as wrong:
+        raise InvalidField(
+            f"an observation is a whole number or a flat list of numbers, not {value!r:.60}"
+        ) from wrong

@@ -1,19 +1,23 @@
 """One way to call a method: a deadline on every call, named errors instead of statuses, pages and
-streams as iterators."""
+streams as iterators, and patience with a service that is being restarted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
 import grpc
 from grpc import aio
 
-from lepton_common.errors import DependencyUnavailable
+from lepton_common.errors import DependencyUnavailable, LeptonError, ShuttingDown
 from lepton_common.rpc import streaming
-from lepton_common.status import from_rpc_error
+from lepton_common.status import DETAILS_KEY, from_rpc_error
 
 CALL_SECONDS = 60.0
+RESTART_SECONDS = 15.0
+"""How long a call is made again while nobody answers: a service that is restarted is back by then."""
 RECONNECT_SECONDS = 60.0
+"""The same for what has begun already: a job that is followed, a file that is half there."""
+PAUSE_SECONDS = 0.5
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -26,16 +30,21 @@ async def call(
     *,
     seconds: float = CALL_SECONDS,
 ) -> Response:
-    """Call a unary method.
+    """Call a unary method; each attempt has `seconds` to answer.
 
     Raises:
-        LeptonError: the class that matches the reason the service gave.
+        LeptonError: the class that matches the reason the service gave; DependencyUnavailable if none
+            answers.
     """
-    try:
-        # A service that is just being restarted refuses connections for a moment: wait for it.
-        return await method(request, timeout=seconds, wait_for_ready=True)
-    except aio.AioRpcError as failure:
-        raise from_rpc_error(failure) from failure
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    while True:
+        try:
+            return await method(request, timeout=seconds)
+        except aio.AioRpcError as failure:
+            if not is_away(failure) or clock() - began > RESTART_SECONDS:
+                raise named(failure) from failure
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def pages(
@@ -52,30 +61,50 @@ async def pages(
 
 
 async def watch(
-    method: aio.UnaryStreamMultiCallable[Request, Response], request: Request
-) -> AsyncIterator[Response]:
-    """Follow a Watch stream to its end, across restarts of the service.
+    method: aio.UnaryStreamMultiCallable[Request, Response],
+    request: Request,
+    read: Callable[[Response], Item],
+) -> AsyncGenerator[Item, None]:
+    """Follow a Watch stream to its end, across restarts of the service; `read` takes the item out of a
+    response.
 
-    A Watch tells the present state first, so a broken stream is simply opened again.
+    A Watch tells the present state first, so a broken stream is simply opened again. Closing the iterator
+    ends the stream on the server too.
 
     Raises:
-        LeptonError: the service refused, or stayed away for longer than a minute.
+        LeptonError: the service refused; DependencyUnavailable if it stayed away.
     """
     away_since: float | None = None
+    patience = RESTART_SECONDS
     clock = asyncio.get_running_loop().time
     while True:
         try:
-            async with streaming(method(request, wait_for_ready=away_since is None)) as responses:
+            async with streaming(method(request)) as responses:
                 async for response in responses:
-                    away_since = None
-                    yield response
+                    away_since, patience = None, RECONNECT_SECONDS
+                    yield read(response)
                 return
         except aio.AioRpcError as failure:
-            if failure.code() != grpc.StatusCode.UNAVAILABLE:
-                raise from_rpc_error(failure) from failure
             away_since = away_since or clock()
-            if clock() - away_since > RECONNECT_SECONDS:
-                raise DependencyUnavailable(
-                    "the service that runs the job has not answered for a minute; the job itself may go on"
-                ) from failure
-            await asyncio.sleep(0.5)
+            if failure.code() != grpc.StatusCode.UNAVAILABLE or clock() - away_since > patience:
+                raise named(failure) from failure
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+def is_away(failure: aio.AioRpcError) -> bool:
+    """Whether nobody answered, or only to say goodbye: the same call may be answered in a moment."""
+    return failure.code() == grpc.StatusCode.UNAVAILABLE and (
+        not _is_answer(failure) or isinstance(from_rpc_error(failure), ShuttingDown)
+    )
+
+
+def named(failure: aio.AioRpcError) -> LeptonError:
+    """The named error for a failed call."""
+    if failure.code() == grpc.StatusCode.UNAVAILABLE and not _is_answer(failure):
+        return DependencyUnavailable(f"no answer from the service: {failure.details()}")
+    return from_rpc_error(failure)
+
+
+def _is_answer(failure: aio.AioRpcError) -> bool:
+    # Services send details with every refusal; what gRPC itself reports has none.
+    return any(key == DETAILS_KEY for key, _ in failure.trailing_metadata() or ())

@@ -1,8 +1,14 @@
 """The asynchronous client: one object, one group of calls per noun."""
 
+from dataclasses import asdict
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import grpc
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from lepton_common.errors import InvalidField
 from lepton_common.rpc import connect
 from lepton_common.settings import ClientSettings
 from lepton_sdk.addresses import Addresses
@@ -18,24 +24,22 @@ from lepton_sdk.training import Training
 class Client:
     """Calls to all services. Connections are made at the first call; use it in an `async with` block.
 
-    Credentials come from the environment, as every client of Lepton reads them: `LEPTON_TOKEN`,
-    `LEPTON_TLS_CA`, `LEPTON_TLS_CERTIFICATE`, `LEPTON_TLS_KEY`.
+    Credentials come from the environment, as every client of Lepton reads them: `LEPTON_TOKEN` or
+    `LEPTON_TOKEN_PATH`, `LEPTON_TLS_CA`, `LEPTON_TLS_CERTIFICATE`, `LEPTON_TLS_KEY`.
+
+    Raises:
+        InvalidField: the environment's credentials cannot be used; the text says why.
     """
 
     def __init__(self, addresses: Addresses) -> None:
         self.addresses = addresses
-        settings = ClientSettings()
-        self._channels = {
-            service: connect(getattr(addresses, service), settings=settings)
-            for service in (
-                "data_ingest",
-                "trainer",
-                "compressor",
-                "registry",
-                "inference",
-                "rl_agent",
-            )
-        }
+        try:
+            settings = ClientSettings()
+            self._channels = {
+                service: connect(address, settings=settings) for service, address in asdict(addresses).items()
+            }
+        except (OSError, ValueError) as wrong:
+            raise InvalidField(f"the credentials in the environment (LEPTON_...): {wrong}") from wrong
         self.datasets = Datasets(self._channels["data_ingest"])
         self.training = Training(self._channels["trainer"])
         self.compression = Compression(self._channels["compressor"])
@@ -54,6 +58,26 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def health(self, service: str, *, seconds: float = 3.0) -> str:
+        """What a service, by its name in `Addresses`, says of itself: "SERVING", "NOT_SERVING", or
+        "NO ANSWER" with the reason."""
+        stub: Any = health_pb2_grpc.HealthStub(self._channels[service])  # type: ignore[no-untyped-call]
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
+        except aio.AioRpcError as failure:
+            return f"NO ANSWER ({failure.code().name})"
+        name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        return name
+
+    def unreachable(self) -> dict[str, str]:
+        """Address of every service that a call could not be connected to just now, by its name in
+        `Addresses`."""
+        return {
+            service: getattr(self.addresses, service)
+            for service, channel in self._channels.items()
+            if channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        }
 
     async def close(self) -> None:
         """Close the connections."""

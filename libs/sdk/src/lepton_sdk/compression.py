@@ -1,7 +1,7 @@
 """Compression jobs."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from grpc import aio
 
@@ -50,13 +50,10 @@ class Compression:
 
         return await pages(page)
 
-    async def watch(self, name: str) -> AsyncIterator[compression_pb2.CompressionJob]:
+    def watch(self, name: str) -> AsyncGenerator[compression_pb2.CompressionJob, None]:
         """The job now and after every change, until it has ended."""
-        async for response in watch(
-            self._stub.WatchCompressionJob,
-            compression_pb2.WatchCompressionJobRequest(name=name),
-        ):
-            yield response.compression_job
+        request = compression_pb2.WatchCompressionJobRequest(name=name)
+        return watch(self._stub.WatchCompressionJob, request, lambda response: response.compression_job)
 
     async def cancel(self, name: str) -> compression_pb2.CompressionJob:
         """Ask the job to stop."""

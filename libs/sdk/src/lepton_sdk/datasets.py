@@ -1,26 +1,16 @@
 """Datasets: bring files, build versions."""
 
 import asyncio
-import hashlib
-import tarfile
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-import grpc
 from grpc import aio
 
 from lepton.dataset.v1 import dataset_pb2, dataset_pb2_grpc
-from lepton_common.errors import DependencyUnavailable, InvalidField, WrongOffset
-from lepton_common.status import from_rpc_error
-from lepton_sdk.calls import RECONNECT_SECONDS, call, pages, watch
-
-CHUNK_BYTES = 1 << 20
-
-UploadProgress = Callable[[int, int], None]
-"""Called with the bytes that are safe on the server and the bytes in all."""
+from lepton_sdk.calls import call, pages, watch
+from lepton_sdk.uploads import UploadProgress, as_file, describe, send
 
 
 class Datasets:
@@ -73,46 +63,17 @@ class Datasets:
         sent again.
 
         Raises:
-            InvalidField: the path is neither a file nor a folder, or empty.
+            InvalidField: the path is neither a file nor a folder, empty, or cannot be read.
+            DependencyUnavailable: the service stayed away.
         """
-        with _as_file(path) as file:
-            size = file.stat().st_size
-            if size == 0:
-                raise InvalidField(f"{path} is empty")
-            digest = await asyncio.to_thread(_sha256, file)
-            announced = dataset_pb2.Upload(filename=file.name, size_bytes=size, sha256=digest)
+        with tempfile.TemporaryDirectory() as scratch:
+            file = await asyncio.to_thread(as_file, path, Path(scratch))
+            announced = await asyncio.to_thread(describe, file)
             request = dataset_pb2.CreateUploadRequest(
-                parent=dataset, upload=announced, request_id=f"{digest[:40]}"
+                parent=dataset, upload=announced, request_id=announced.sha256[:40]
             )
             upload = (await call(self._stub.CreateUpload, request)).upload
-            return await self._write(upload, file, on_progress or (lambda done, total: None))
-
-    async def _write(
-        self, upload: dataset_pb2.Upload, file: Path, on_progress: UploadProgress
-    ) -> dataset_pb2.Upload:
-        away_since: float | None = None
-        clock = asyncio.get_running_loop().time
-        while not upload.complete:
-            on_progress(upload.committed_size, upload.size_bytes)
-            try:
-                chunks = _chunks(upload, file, on_progress)
-                return (await self._stub.WriteUpload(chunks, wait_for_ready=True)).upload
-            except aio.AioRpcError as failure:
-                error = from_rpc_error(failure)
-                # Another place than ours: the server's word counts, and GetUpload tells it.
-                if failure.code() != grpc.StatusCode.UNAVAILABLE and not isinstance(error, WrongOffset):
-                    raise error from failure
-                away_since = away_since or clock()
-                if clock() - away_since > RECONNECT_SECONDS:
-                    raise DependencyUnavailable(f"{file.name} could not be uploaded: {error}") from failure
-                await asyncio.sleep(0.5)
-            request = dataset_pb2.GetUploadRequest(name=upload.name)
-            reached = (await call(self._stub.GetUpload, request)).upload
-            if reached.committed_size > upload.committed_size:
-                away_since = None
-            upload = reached
-        on_progress(upload.size_bytes, upload.size_bytes)
-        return upload
+            return await send(self._stub, upload, file, on_progress or (lambda sent, total: None))
 
     async def uploads(self, dataset: str) -> Sequence[dataset_pb2.Upload]:
         """All uploads of a dataset."""
@@ -154,11 +115,10 @@ class Datasets:
 
         return await pages(page)
 
-    async def watch_version(self, name: str) -> AsyncIterator[dataset_pb2.DatasetVersion]:
+    def watch_version(self, name: str) -> AsyncGenerator[dataset_pb2.DatasetVersion, None]:
         """The version now and after every change, until its job has ended."""
         request = dataset_pb2.WatchDatasetVersionRequest(name=name)
-        async for response in watch(self._stub.WatchDatasetVersion, request):
-            yield response.dataset_version
+        return watch(self._stub.WatchDatasetVersion, request, lambda response: response.dataset_version)
 
     async def cancel_version(self, name: str) -> dataset_pb2.DatasetVersion:
         """Stop the building of a version."""
@@ -171,48 +131,3 @@ class Datasets:
             self._stub.DeleteDatasetVersion,
             dataset_pb2.DeleteDatasetVersionRequest(name=name),
         )
-
-
-async def _chunks(
-    upload: dataset_pb2.Upload, file: Path, on_progress: UploadProgress
-) -> AsyncIterator[dataset_pb2.WriteUploadRequest]:
-    offset = upload.committed_size
-    with file.open("rb") as stream:
-        stream.seek(offset)
-        while True:
-            data = await asyncio.to_thread(stream.read, CHUNK_BYTES)
-            finish = offset + len(data) >= upload.size_bytes
-            yield dataset_pb2.WriteUploadRequest(name=upload.name, offset=offset, data=data, finish=finish)
-            offset += len(data)
-            on_progress(offset, upload.size_bytes)
-            if finish:
-                return
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextmanager
-def _as_file(path: Path) -> Iterator[Path]:
-    """The path itself, or a tar of the folder: the same folder gives the same bytes."""
-    if path.is_file():
-        yield path
-        return
-    if not path.is_dir():
-        raise InvalidField(f"{path} is neither a file nor a folder")
-    with tempfile.TemporaryDirectory() as scratch:
-        packed = Path(scratch) / f"{path.resolve().name}.tar"
-        with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as tar:
-            for member in sorted(path.rglob("*")):
-                if member.is_file():
-                    tar.add(member, arcname=str(member.relative_to(path)), filter=_anonymous)
-        yield packed
-
-
-def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.mtime = member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    member.mode = 0o644
-    return member

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from grpc import aio
 
 from inference import grpc_service_pb2, grpc_service_pb2_grpc
-from lepton_common.errors import InvalidField
+from lepton_common.errors import InvalidField, Unimplemented
 from lepton_sdk.calls import call
 
 if TYPE_CHECKING:
@@ -91,16 +91,18 @@ def encode(
 
 
 def decode(response: grpc_service_pb2.ModelInferResponse) -> Prediction:
-    """The prediction in a response."""
+    """The prediction in a response. BYTES become texts; what is no UTF-8 in them is kept as surrogates."""
     import numpy as np
 
     outputs: dict[str, NDArray[Any]] = {}
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
         if output.datatype == "BYTES":
             outputs[output.name] = np.array(_texts(raw), dtype=object).reshape(output.shape)
-        else:
+        elif output.datatype in DATATYPES:
             flat = np.frombuffer(raw, dtype=np.dtype(DATATYPES[output.datatype]).newbyteorder("<"))
             outputs[output.name] = flat.reshape(output.shape)
+        else:
+            raise Unimplemented(f"output {output.name!r} is {output.datatype}, for which numpy has no dtype")
     parameters = {
         name: str(getattr(value, value.WhichOneof("parameter_choice") or "string_param"))
         for name, value in response.parameters.items()
@@ -112,18 +114,22 @@ def _raw(name: str, array: NDArray[Any]) -> tuple[str, bytes]:
     import numpy as np
 
     if array.dtype.kind in "OSU":
-        texts = [str(value).encode() for value in array.reshape(-1)]
+        texts = [_bytes(value) for value in array.reshape(-1)]
         return "BYTES", b"".join(len(text).to_bytes(4, "little") + text for text in texts)
     for datatype, dtype in DATATYPES.items():
-        if array.dtype == np.dtype(dtype):
+        if array.dtype.newbyteorder("=") == np.dtype(dtype):
             return datatype, np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
     raise InvalidField(f"input {name!r} is of dtype {array.dtype}, which the protocol cannot carry")
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
 
 
 def _texts(raw: bytes) -> list[str]:
     texts, place = [], 0
     while place < len(raw):
         length = int.from_bytes(raw[place : place + 4], "little")
-        texts.append(raw[place + 4 : place + 4 + length].decode())
+        texts.append(raw[place + 4 : place + 4 + length].decode(errors="surrogateescape"))
         place += 4 + length
     return texts

@@ -1,10 +1,11 @@
 """What all jobs have in common, seen by a client: follow one to its end, and say why it failed."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from lepton.job.v1 import job_pb2
-from lepton_common.errors import Cancelled
+from lepton_common.errors import Cancelled, WrongState
 from lepton_common.status import from_status
 
 
@@ -29,24 +30,33 @@ FINAL = frozenset(
 )
 
 
-async def wait(updates: AsyncIterator[J], on_update: Callable[[J], None] | None = None) -> J:
-    """Follow a job until it has succeeded.
+async def wait(updates: AsyncGenerator[J, None], on_update: Callable[[J], None] | None = None) -> J:
+    """Follow a job until it has succeeded; `updates` are what a client's `watch` gives.
 
     Raises:
-        LeptonError: the job failed (the class matches the job's error) or was cancelled (Cancelled).
+        LeptonError: the job failed (the class matches the job's error), was cancelled (Cancelled), or its
+            service stopped telling of it before it had ended (WrongState).
     """
     last: J | None = None
-    async for job in updates:
-        last = job
-        if on_update is not None:
-            on_update(job)
+    async with aclosing(updates):
+        async for job in updates:
+            last = job
+            if on_update is not None:
+                on_update(job)
     if last is None:
-        raise Cancelled("the job was deleted")
+        raise WrongState("the service told nothing of the job")
     return succeeded(last)
 
 
 def succeeded(job: J) -> J:
-    """The job itself if it succeeded, else its failure as an exception."""
+    """The job itself if it succeeded.
+
+    Raises:
+        LeptonError: it failed (the class matches its error), was cancelled (Cancelled), or has not ended
+            (WrongState).
+    """
+    if job.status.state not in FINAL:
+        raise WrongState(f"{job.name} has not ended: it is {state_name(job).lower()}")
     if job.status.state == job_pb2.JOB_STATE_FAILED:
         raise from_status(job.status.error)
     if job.status.state == job_pb2.JOB_STATE_CANCELLED:

@@ -23,7 +23,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,26 @@ from lepton_sdk.client import Client
 from lepton_sdk.jobs import FINAL, Job, wait
 
 STAGES = ("dataset", "train", "compress", "endpoint", "agent")
+NEEDS = {
+    "train": ("dataset", "datasetVersion"),
+    "compress": ("train", "modelVersion"),
+    "endpoint": ("compress", "targets"),
+}
+"""The stage that a stage goes on from, and the field that can be given instead."""
+KEYS = {
+    "dataset": ("id", "sources", "spec"),
+    "endpoint": ("id", "targets"),
+    "agent": ("id", "spec", "learn"),
+}
+"""What stages hold that are not a message of the contracts as a whole."""
+SPECS: Mapping[str, type[Message]] = {
+    "dataset.spec": dataset_pb2.DatasetVersionSpec,
+    "train": training_pb2.TrainingSpec,
+    "compress": compression_pb2.CompressionSpec,
+    "agent.spec": agent_pb2.Agent,
+    "agent.learn": agent_pb2.LearningSpec,
+}
+LATEST = "/versions/latest"
 MOST_TRIES = 100
 
 J = TypeVar("J", bound=Job)
@@ -88,40 +108,86 @@ def load(path: Path) -> Pipeline:
     """Read a pipeline file.
 
     Raises:
-        InvalidField: it is not YAML, or not a pipeline; the text says where.
+        InvalidField: it cannot be read, is not YAML, or not a pipeline; the text says where.
     """
     import yaml
 
     try:
         document = yaml.safe_load(path.read_text())
-    except FileNotFoundError as missing:
-        raise InvalidField(f"there is no file {path}") from missing
-    except (yaml.YAMLError, UnicodeDecodeError) as malformed:
+    except OSError as failure:
+        raise InvalidField(f"{path} cannot be read: {failure.strerror}") from failure
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as malformed:
         raise InvalidField(f"{path} is not YAML: {malformed}") from malformed
     return parse(document, path.resolve().parent)
 
 
 def parse(document: Any, folder: Path) -> Pipeline:
-    """Check the form of a pipeline; paths in it are relative to `folder`."""
+    """Check the form of a pipeline, so that a slip in its last stage is found before the first one runs.
+
+    Args:
+        document: what a pipeline file holds.
+        folder: paths in it are relative to this.
+
+    Raises:
+        InvalidField: it is not a pipeline; the text says where.
+    """
     if not isinstance(document, dict):
         raise InvalidField("a pipeline is a mapping with `name` and stages")
     name = document.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?", name):
-        raise InvalidField("`name` must be up to 42 lower-case letters, digits and dashes")
-    unknown = document.keys() - {"name", *STAGES}
+        raise InvalidField(
+            "`name` must be 1 to 42 lower-case letters, digits and dashes, with a letter first and no dash last"
+        )
+    unknown = [str(key) for key in document if key not in ("name", *STAGES)]
     if unknown:
         raise InvalidField(f"unknown stage {min(unknown)!r}; there are {', '.join(STAGES)}")
-    stages = {stage: document[stage] or {} for stage in STAGES if stage in document}
+    stages = {stage: {} if document[stage] is None else document[stage] for stage in STAGES if stage in document}
     for stage, content in stages.items():
-        if not isinstance(content, dict):
-            raise InvalidField(f"stage `{stage}` must be a mapping")
-    if "train" in stages and "dataset" not in stages and "datasetVersion" not in stages["train"]:
-        raise InvalidField("stage `train` needs a stage `dataset`, or its own `datasetVersion`")
-    if "compress" in stages and "train" not in stages and "modelVersion" not in stages["compress"]:
-        raise InvalidField("stage `compress` needs a stage `train`, or its own `modelVersion`")
-    if "endpoint" in stages and "compress" not in stages and "targets" not in stages["endpoint"]:
-        raise InvalidField("stage `endpoint` needs a stage `compress`, or its own `targets`")
+        _check_stage(stage, content)
+    for stage, (before, own) in NEEDS.items():
+        if stage in stages and before not in stages and own not in stages[stage]:
+            raise InvalidField(f"stage `{stage}` needs a stage `{before}`, or its own `{own}`")
     return Pipeline(name=name, stages=stages, folder=folder)
+
+
+def _check_stage(stage: str, content: Any) -> None:
+    if not isinstance(content, dict):
+        raise InvalidField(f"stage `{stage}` must be a mapping")
+    if stage in SPECS:
+        _message(stage, content, SPECS[stage]())
+        return
+    unknown = [str(key) for key in content if key not in KEYS[stage]]
+    if unknown:
+        raise InvalidField(f"stage `{stage}` has no {min(unknown)!r}; it has {', '.join(KEYS[stage])}")
+    for key in ("spec", "learn"):
+        if key in content:
+            _message(f"{stage}.{key}", content[key], SPECS[f"{stage}.{key}"]())
+    if stage == "dataset":
+        _sources(content)
+    if stage == "endpoint" and "targets" in content:
+        _targets(content["targets"])
+
+
+def _sources(content: Mapping[str, Any]) -> list[tuple[str, dataset_pb2.Source]]:
+    """Path of every source of a `dataset` stage, and what else is said of it."""
+    sources = content.get("sources") or []
+    if not isinstance(sources, list):
+        raise InvalidField("dataset.sources must be a list, of paths or of mappings with a `path`")
+    found = []
+    for place, source in enumerate(sources):
+        settings = dict(source) if isinstance(source, dict) else {"path": source}
+        path = settings.pop("path", None)
+        if not isinstance(path, str) or not path:
+            raise InvalidField(f"dataset.sources[{place}] must name a `path`")
+        found.append((path, _message(f"dataset.sources[{place}]", settings, dataset_pb2.Source())))
+    return found
+
+
+def _targets(targets: Any) -> dict[str, int]:
+    """Weight of every model version of an `endpoint` stage."""
+    if not isinstance(targets, dict) or not all(type(weight) is int for weight in targets.values()):
+        raise InvalidField("endpoint.targets must map names of model versions to whole numbers")
+    return {str(name): weight for name, weight in targets.items()}
 
 
 async def run(client: Client, pipeline: Pipeline, watcher: Watcher | None = None) -> Outcome:
@@ -154,15 +220,13 @@ class _Run:
         with contextlib.suppress(AlreadyExists):
             await self.client.datasets.create(dataset, request_id=_request_id(self.pipeline.name, name))
         spec = _message("dataset.spec", content.get("spec", {}), dataset_pb2.DatasetVersionSpec())
-        for place, source in enumerate(content.get("sources", [])):
-            settings = dict(source) if isinstance(source, dict) else {"path": source}
-            path = self.pipeline.folder / str(settings.pop("path", ""))
-            parsed = _message(f"dataset.sources[{place}]", settings, dataset_pb2.Source())
+        for relative, source in _sources(content):
+            path = self.pipeline.folder / relative
             upload = await self.client.datasets.upload(
                 name, path, on_progress=partial(self.watcher.uploaded, path.name)
             )
-            parsed.upload = upload.name
-            spec.sources.append(parsed)
+            source.upload = upload.name
+            spec.sources.append(source)
         self.outcome.dataset_version = await self._job(
             "dataset",
             spec,
@@ -175,6 +239,9 @@ class _Run:
         if self.outcome.dataset_version is not None:
             content.setdefault("datasetVersion", self.outcome.dataset_version.name)
         spec = _message("train", content, training_pb2.TrainingSpec())
+        if spec.dataset_version.endswith(LATEST):
+            # Asked for by number: with newer data it is another job, and not found as done.
+            spec.dataset_version = (await self.client.datasets.get_version(spec.dataset_version)).name
         self.outcome.training_job = await self._job(
             "train",
             spec,
@@ -188,6 +255,8 @@ class _Run:
         if self.outcome.training_job is not None:
             content.setdefault("modelVersion", self.outcome.training_job.model_version)
         spec = _message("compress", content, compression_pb2.CompressionSpec())
+        if spec.model_version.endswith(LATEST):
+            spec.model_version = (await self.client.models.get_version(spec.model_version)).name
         self.outcome.compression_job = await self._job(
             "compress",
             spec,
@@ -200,14 +269,12 @@ class _Run:
     async def _endpoint(self, content: dict[str, Any]) -> None:
         endpoint = str(content.get("id", self.pipeline.name))
         self.watcher.stage("endpoint", f"endpoints/{endpoint}")
-        targets = content.get("targets")
-        if targets is None and self.outcome.compression_job is not None:
+        if "targets" in content:
+            targets = _targets(content["targets"])
+        else:
+            assert self.outcome.compression_job is not None
             targets = {self.outcome.compression_job.model_version: 100}
-        if not isinstance(targets, dict):
-            raise InvalidField("endpoint.targets must map model versions to weights")
-        await self.client.endpoints.put(
-            endpoint, {str(name): int(weight) for name, weight in targets.items()}
-        )
+        await self.client.endpoints.put(endpoint, targets)
         await self.client.endpoints.wait_ready(f"endpoints/{endpoint}")
         self.outcome.endpoint = endpoint
 
@@ -237,7 +304,7 @@ class _Run:
         stage: str,
         spec: Message,
         create: Callable[[str], Awaitable[J]],
-        watch: Callable[[str], AsyncIterator[J]],
+        watch: Callable[[str], AsyncGenerator[J, None]],
     ) -> J:
         """Ask for a stage's job, or find it, and follow it to its end. A try that had failed before this
         run is left as it is and the next one made; one that fails now ends the run."""
@@ -267,6 +334,10 @@ def _request_id(*parts: object) -> str:
 
 
 def _message(place: str, content: Any, message: M) -> M:
+    # A key without a value, in YAML.
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise InvalidField(f"{place} must be a mapping")
     try:
         return ParseDict(content, message)
     except ParseError as wrong:

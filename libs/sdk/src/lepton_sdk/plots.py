@@ -1,10 +1,14 @@
-"""Pictures of results: PNG for pages, text for terminals. matplotlib and plotext are imported when a
-picture is drawn."""
+"""Pictures of results: PNG for pages, text for terminals.
+
+A measurement that is not finite, as the loss of a training that has diverged, has no place on an axis: it is
+left out. matplotlib and plotext are imported when a picture is drawn.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lepton.compression.v1 import compression_pb2
@@ -18,17 +22,33 @@ INK = "#1f2933"
 COLOURS = ("#2563eb", "#d97706", "#059669", "#b91c1c", "#7c3aed", "#0891b2")
 TERMINAL_SIZE = (72, 15)
 TERMINAL_MARKERS = "·x+o"
+TERMINAL_TICKS = 6
+FARTHEST = 1e100
+"""Values beyond it would overflow while an axis is laid out."""
 
 
-def _panels(
-    metrics: Sequence[job_pb2.MetricSeries],
-) -> dict[str, list[job_pb2.MetricSeries]]:
-    """Series that share an axis: `loss` with `validation_loss`, and so on."""
-    panels: dict[str, list[job_pb2.MetricSeries]] = {}
+@dataclass(frozen=True)
+class Curve:
+    """What can be drawn of a series."""
+
+    name: str
+    steps: list[int]
+    values: list[float]
+
+
+def _panels(metrics: Sequence[job_pb2.MetricSeries]) -> dict[str, list[Curve]]:
+    """Curves that share an axis: `loss` with `validation_loss`, and so on."""
+    panels: dict[str, list[Curve]] = {}
     for series in metrics:
-        if series.points:
-            panels.setdefault(series.name.removeprefix("validation_"), []).append(series)
+        points = [point for point in series.points if _drawable(point.value)]
+        if points:
+            curve = Curve(series.name, [point.step for point in points], [point.value for point in points])
+            panels.setdefault(series.name.removeprefix("validation_"), []).append(curve)
     return panels
+
+
+def _drawable(value: float) -> bool:
+    return abs(value) < FARTHEST  # NaN is not.
 
 
 def curves_png(metrics: Sequence[job_pb2.MetricSeries], *, title: str = "") -> bytes:
@@ -37,15 +57,13 @@ def curves_png(metrics: Sequence[job_pb2.MetricSeries], *, title: str = "") -> b
     figure = _figure(4.6 * max(len(panels), 1), 3.2, title)
     for place, (quantity, group) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), place + 1)
-        for colour, series in zip(COLOURS, group, strict=False):
-            steps = [point.step for point in series.points]
-            values = [point.value for point in series.points]
-            marker = "o" if len(steps) < 40 else None
+        for colour, curve in zip(COLOURS, group, strict=False):
+            marker = "o" if len(curve.steps) < 40 else None
             axes.plot(
-                steps,
-                values,
+                curve.steps,
+                curve.values,
                 color=colour,
-                label=series.name,
+                label=curve.name,
                 marker=marker,
                 markersize=3,
                 linewidth=1.6,
@@ -59,7 +77,7 @@ def curves_png(metrics: Sequence[job_pb2.MetricSeries], *, title: str = "") -> b
 
 
 def curves_text(metrics: Sequence[job_pb2.MetricSeries]) -> str:
-    """The same for a terminal."""
+    """The same for a terminal; empty where there is nothing to draw."""
     import plotext
 
     drawn = []
@@ -68,31 +86,38 @@ def curves_text(metrics: Sequence[job_pb2.MetricSeries]) -> str:
         figure.clear()
         figure.theme("colorless")
         figure.plot_size(*TERMINAL_SIZE)
-        for series, marker in zip(group, TERMINAL_MARKERS, strict=False):
-            steps = [point.step for point in series.points]
-            signal = figure.signal(steps, [point.value for point in series.points], marker=marker)
-            figure.draw(signal.lines())
+        for curve, marker in zip(group, TERMINAL_MARKERS, strict=False):
+            figure.draw(figure.signal(curve.steps, curve.values, marker=marker).lines())
+        figure.ruler("x").ticks(_ticks([step for curve in group for step in curve.steps]))
         # A legend inside so small a picture would hide the curves.
         legend = zip(TERMINAL_MARKERS, group, strict=False)
-        figure.title("   ".join(f"{marker} {series.name}" for marker, series in legend))
+        figure.title("   ".join(f"{marker} {curve.name}" for marker, curve in legend))
         drawn.append(plotext.uncolorize(str(figure.build())))
     return "\n".join(drawn)
+
+
+def _ticks(steps: Sequence[int]) -> list[int]:
+    """Some whole steps, evenly from the first to the last: there is no epoch 2.5."""
+    first, last = min(steps), max(steps)
+    return sorted({first + (last - first) * place // TERMINAL_TICKS for place in range(TERMINAL_TICKS + 1)})
 
 
 def candidates_png(candidates: Sequence[compression_pb2.Candidate]) -> bytes:
     """Size, score and latency of every compression candidate, as a PNG."""
     names = [candidate.name for candidate in candidates]
+    metric = candidates[0].metric if candidates else ""
     quantities = {
         "kilobytes": [candidate.size_bytes / 1000 for candidate in candidates],
-        candidates[0].metric or "score": [candidate.score for candidate in candidates],
+        metric or "score": [candidate.score for candidate in candidates],
         "ms for 1 record": [candidate.latency_ms for candidate in candidates],
     }
     colours = [COLOURS[2] if candidate.selected else "#9aa5b1" for candidate in candidates]
     figure = _figure(10, 3, "")
     for place, (quantity, values) in enumerate(quantities.items()):
         axes = figure.add_subplot(1, len(quantities), place + 1)
-        bars = axes.bar(names, values, color=colours, width=0.6)
-        axes.bar_label(bars, fmt="{:.3g}", fontsize=8, padding=2)
+        heights = [value if _drawable(value) else 0.0 for value in values]
+        bars = axes.bar(names, heights, color=colours, width=0.6)
+        axes.bar_label(bars, [f"{value:.3g}" for value in values], fontsize=8, padding=2)
         axes.set_title(quantity, fontsize=10, color=INK)
         axes.margins(y=0.18)
         axes.spines[["top", "right"]].set_visible(False)
@@ -101,7 +126,7 @@ def candidates_png(candidates: Sequence[compression_pb2.Candidate]) -> bytes:
 
 def images_png(images: NDArray[Any], captions: Sequence[str], *, columns: int = 12) -> bytes:
     """A grid of grey images [n, height, width, 1] with a caption under each, as a PNG."""
-    rows = -(-len(images) // columns)
+    rows = max(-(-len(images) // columns), 1)
     figure = _figure(columns * 0.9, rows * 1.15, "")
     for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1)

@@ -1,7 +1,7 @@
 """Training jobs."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from grpc import aio
 
@@ -47,12 +47,10 @@ class Training:
 
         return await pages(page)
 
-    async def watch(self, name: str) -> AsyncIterator[training_pb2.TrainingJob]:
+    def watch(self, name: str) -> AsyncGenerator[training_pb2.TrainingJob, None]:
         """The job now and after every change, until it has ended."""
-        async for response in watch(
-            self._stub.WatchTrainingJob, training_pb2.WatchTrainingJobRequest(name=name)
-        ):
-            yield response.training_job
+        request = training_pb2.WatchTrainingJobRequest(name=name)
+        return watch(self._stub.WatchTrainingJob, request, lambda response: response.training_job)
 
     async def cancel(self, name: str) -> training_pb2.TrainingJob:
         """Ask the job to stop."""

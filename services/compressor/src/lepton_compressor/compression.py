@@ -41,7 +41,7 @@ class Manifest:
 
 
 def precisions(asked: Sequence[str]) -> list[str]:
-    """What to try besides fp32, each once, by the contract's names.
+    """What to try, each once, by the contract's names; fp32 is tried whether or not it is among them.
 
     Raises:
         InvalidField: the unspecified precision is among them.
@@ -49,7 +49,7 @@ def precisions(asked: Sequence[str]) -> list[str]:
     if "PRECISION_UNSPECIFIED" in asked:
         violation = FieldViolation("compression_job.spec.precisions", "each must be FP32, FP16 or INT8")
         raise InvalidField("an unspecified precision cannot be tried", violations=[violation])
-    return [name for name in dict.fromkeys(asked or TRIED) if name != "PRECISION_FP32"]
+    return list(dict.fromkeys(asked or TRIED))
 
 
 def check(source: Source) -> None:

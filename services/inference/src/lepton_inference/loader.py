@@ -7,6 +7,7 @@ from lepton_common.errors import InvalidModel, NotFound
 from lepton_inference.artifacts import Artifacts
 from lepton_inference.catalogue import MODEL_FILE, Catalogue, Version
 from lepton_inference.model import Model, RuntimeOptions, load_model
+from lepton_inference.signature import Signature
 
 
 class Loader:
@@ -15,7 +16,9 @@ class Loader:
     def __init__(self, artifacts: Artifacts, options: RuntimeOptions) -> None:
         self._artifacts = artifacts
         self._options = options
-        self._models: weakref.WeakValueDictionary[str, Model] = weakref.WeakValueDictionary()
+        self._models: weakref.WeakValueDictionary[tuple[str, Signature], Model] = (
+            weakref.WeakValueDictionary()
+        )
         self._one_at_a_time = asyncio.Lock()
 
     async def load(self, version: Version, max_batch_size: int) -> Model:
@@ -30,11 +33,13 @@ class Loader:
             raise NotFound(f"{version.name} is not in the registry")
         if not version.is_onnx or MODEL_FILE not in version.files:
             raise InvalidModel(f"{version.name} is not stored as ONNX; only that can be served")
+        # The digest is that of the files alone: other versions of the same may be registered differently.
+        identity = (version.digest, version.signature)
         async with self._one_at_a_time:
-            model = self._models.get(version.digest)
+            model = self._models.get(identity)
             if model is None:
                 model = await asyncio.to_thread(self._fetch_and_load, version)
-                self._models[version.digest] = model
+                self._models[identity] = model
             await asyncio.to_thread(model.warm_up, max_batch_size)
         return model
 

@@ -26,6 +26,9 @@ Device: TypeAlias = Literal["cpu", "cuda"]
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
+MAX_WARM_UP_BYTES = 64 << 20
+"""Bytes of the inputs of a batch that warms a model up: those of the largest request."""
+
 _BFLOAT16 = 16  # The number of the type in ONNX.
 _DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -116,9 +119,13 @@ class Model:
             self.batched = False
 
     def warm_up(self, records: int) -> None:
-        """Runs a batch of that size, so that the first real one finds memory and kernels ready."""
+        """Runs a batch of that size, so that the first real one finds memory and kernels ready.
+
+        Of large records as many as a request can hold: an endpoint may allow more than there is memory for.
+        """
         if self.batched:
-            self.run(self._zeros(records))
+            one = sum(array.nbytes for array in self._zeros(1).values())
+            self.run(self._zeros(min(records, max(1, MAX_WARM_UP_BYTES // max(1, one)))))
 
     def _zeros(self, records: int) -> dict[str, Array]:
         inputs: dict[str, Array] = {}

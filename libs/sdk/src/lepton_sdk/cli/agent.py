@@ -7,8 +7,10 @@ import click
 
 from lepton.agent.v1 import agent_pb2
 from lepton_common.errors import InvalidField
-from lepton_sdk.cli.progress import JobDisplay
-from lepton_sdk.cli.session import Output, connected, full_name, read_message
+from lepton_sdk.cli.arguments import full_name, read_json, read_message
+from lepton_sdk.cli.output import Output
+from lepton_sdk.cli.progress import follow
+from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import state_name, wait
 

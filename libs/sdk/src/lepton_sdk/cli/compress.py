@@ -5,15 +5,11 @@ import uuid
 import click
 
 from lepton.compression.v1 import compression_pb2
+from lepton_sdk.cli.arguments import full_name, read_message, version_name
 from lepton_sdk.cli.jobs import add_job_commands
+from lepton_sdk.cli.output import Output
 from lepton_sdk.cli.progress import JobDisplay
-from lepton_sdk.cli.session import (
-    Output,
-    connected,
-    full_name,
-    read_message,
-    version_name,
-)
+from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import state_name, wait
 

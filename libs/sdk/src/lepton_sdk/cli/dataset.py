@@ -8,14 +8,10 @@ import click
 
 from lepton.dataset.v1 import dataset_pb2
 from lepton_common.errors import AlreadyExists, InvalidField
+from lepton_sdk.cli.arguments import full_name, read_message, version_name
+from lepton_sdk.cli.output import Output
 from lepton_sdk.cli.progress import JobDisplay
-from lepton_sdk.cli.session import (
-    Output,
-    connected,
-    full_name,
-    read_message,
-    version_name,
-)
+from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import state_name, wait
 

@@ -3,7 +3,9 @@
 import click
 
 from lepton.endpoint.v1 import endpoint_pb2
-from lepton_sdk.cli.session import Output, connected, full_name, version_name
+from lepton_sdk.cli.arguments import full_name, version_name
+from lepton_sdk.cli.output import Output
+from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import click
 
-from lepton_sdk.cli.progress import JobDisplay
-from lepton_sdk.cli.session import Output, connected, full_name
+from lepton_sdk.cli.arguments import full_name
+from lepton_sdk.cli.output import Output
+from lepton_sdk.cli.progress import follow
+from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
-from lepton_sdk.jobs import state_name, wait
+from lepton_sdk.jobs import state_name
 
 COLUMNS: dict[str, Callable[[Any], object]] = {
     "NAME": lambda job: job.name,

@@ -1,20 +1,20 @@
-"""What every subcommand does: connect, run, print, and end with the right exit code."""
+"""What every subcommand does: connect, run, and end with the right exit code."""
 
 import asyncio
 import functools
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from lepton_common.errors import Code, LeptonError
+from lepton_common.errors import Code, InvalidField, LeptonError, WorkerLost
 from lepton_sdk.addresses import Addresses
+from lepton_sdk.cli.output import Output
 from lepton_sdk.client import Client
 
 EXIT_CODES = {
@@ -33,76 +33,11 @@ EXIT_CODES = {
 }
 """Everything else is 1."""
 
+WAITING_SECONDS = 2.0
+"""How long a service may not be reached before the user is told what is waited for."""
+
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True)
-class Output:
-    """How results are printed."""
-
-    json: bool
-
-    def resources(self, items: Sequence[Message], columns: dict[str, Callable[[Any], object]]) -> None:
-        """Print a list: JSON as one array, else a table of the columns."""
-        if self.json:
-            self.document([as_dict(item) for item in items])
-            return
-        self.table(
-            [*columns],
-            [[column(item) for column in columns.values()] for item in items],
-        )
-
-    def resource(self, item: Message) -> None:
-        """Print one resource."""
-        if self.json:
-            self.document(as_dict(item))
-            return
-        import yaml
-
-        click.echo(yaml.safe_dump(as_dict(item), sort_keys=False, allow_unicode=True).rstrip())
-
-    def document(self, content: object) -> None:
-        """Print JSON; on a stream of updates, one line each."""
-        click.echo(json.dumps(content, indent=2))
-
-    def line(self, content: object) -> None:
-        """Print JSON on one line."""
-        click.echo(json.dumps(content))
-
-    def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Print a table for a person."""
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for place, head in enumerate(heads):
-            numeric = all(isinstance(row[place], int | float) for row in rows)
-            table.add_column(head, justify="right" if rows and numeric else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(cell(value) for value in row))
-        Console().print(table)
-
-    def done(self, message: str, content: object | None = None) -> None:
-        """Say that something was done: a sentence, or JSON."""
-        if self.json:
-            self.document(content if content is not None else {"message": message})
-        else:
-            click.echo(message)
-
-
-def cell(value: object) -> str:
-    """A value as a table shows it."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return str(value)
-
-
-def as_dict(item: Message) -> dict[str, Any]:
-    """A resource as JSON has it."""
-    return MessageToDict(item, always_print_fields_with_no_presence=False)
+M = TypeVar("M", bound=Message)
 
 
 def connected(
@@ -115,68 +50,66 @@ def connected(
         options = click.get_current_context().find_root().obj
 
         async def session() -> None:
+            output = Output(options["output"] == "json")
             async with Client(Addresses.read(options["endpoints"])) as client:
-                await function(client, Output(options["output"] == "json"), *arguments, **named)
+                waiting = asyncio.create_task(_say_what_is_waited_for(client, output))
+                try:
+                    await function(client, output, *arguments, **named)
+                finally:
+                    waiting.cancel()
 
-        guarded(lambda: asyncio.run(session()))
+        guarded(session)
 
     return command
 
 
-def guarded(action: Callable[[], None]) -> None:
+async def _say_what_is_waited_for(client: Client, output: Output) -> None:
+    told: set[str] = set()
+    while True:
+        await asyncio.sleep(WAITING_SECONDS)
+        for service, address in client.unreachable().items():
+            if service not in told:
+                told.add(service)
+                output.news(f"waiting for {service.replace('_', '-')} at {address}", {"waiting": service})
+
+
+def guarded(action: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run, and end the process with the exit code that a failure calls for."""
     try:
-        action()
+        asyncio.run(action())
     except LeptonError as error:
-        report(error)
-        sys.exit(EXIT_CODES.get(error.code, 1))
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+        report(str(error), error.reason, error)
+        sys.exit(exit_code(error))
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; click ends quietly.
+        raise
+    except OSError as failure:
+        report(str(failure), "OS_ERROR")
+        sys.exit(1)
 
 
-def report(error: LeptonError) -> None:
-    """Print a failure: what was wrong and, for fields, where."""
+def exit_code(error: LeptonError) -> int:
+    """What the process ends with; see the package's description."""
+    return 1 if isinstance(error, WorkerLost) else EXIT_CODES.get(error.code, 1)
+
+
+def report(message: str, reason: str, error: LeptonError | None = None) -> None:
+    """Print a failure on stderr: what was wrong and, for fields, where."""
     options = click.get_current_context().find_root().obj or {}
-    violations = [{"field": each.field, "description": each.description} for each in error.violations]
+    violations = error.violations if error else ()
     if options.get("output") == "json":
-        details = {
-            "reason": error.reason,
-            "message": str(error),
-            "metadata": dict(error.metadata),
+        document = {
+            "reason": reason,
+            "message": message,
+            "metadata": error.metadata if error else {},
+            "violations": [{"field": each.field, "description": each.description} for each in violations],
         }
-        click.echo(json.dumps({"error": details | {"violations": violations}}), err=True)
+        click.echo(json.dumps({"error": document}), err=True)
         return
-    click.secho(f"error: {error}", fg="red", err=True)
-    for violation in violations:
-        click.echo(f"  {violation['field']}: {violation['description']}", err=True)
+    click.secho(f"error: {message}", fg="red", err=True)
+    for each in violations:
+        click.echo(f"  {each.field}: {each.description}", err=True)
+    if error is not None and error.code == Code.UNAVAILABLE:
+        click.echo("`lepton status` shows which services answer; `lepton up` starts them here.", err=True)
 
 
-def full_name(collection: str, name: str) -> str:
-    """`datasets/digits` for either `digits` or `datasets/digits`."""
-    return name if name.startswith(f"{collection}/") else f"{collection}/{name}"
-
-
-def version_name(collection: str, name: str) -> str:
-    """`models/digits/versions/3` for itself, `digits/3`, `digits@3`, or `digits` (the latest)."""
-    if "/versions/" in name:
-        return full_name(collection, name)
-    stem, _, version = name.removeprefix(f"{collection}/").replace("@", "/").partition("/")
-    return f"{collection}/{stem}/versions/{version or 'latest'}"
-
-
-def read_message(text: str | None, message: Any, where: str) -> Any:
-    """A message from JSON text, or from a JSON or YAML file as `@file`."""
-    from google.protobuf.json_format import ParseDict, ParseError
-
-    from lepton_common.errors import InvalidField
-
-    if not text:
-        return message
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(text[1:]).read_text() if text.startswith("@") else text)
-        return ParseDict(content or {}, message)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ParseError) as wrong:
-        raise InvalidField(f"{where}: {wrong}") from wrong

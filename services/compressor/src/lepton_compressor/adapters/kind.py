@@ -33,12 +33,14 @@ class CompressionKind:
         *,
         sources: Sources,
         models: model_pb2_grpc.ModelServiceAsyncStub,
+        worker: str = WORKER,
     ) -> None:
-        """Keep jobs in `collection` and their specs in `objects`; register with `models`."""
+        """Keep jobs in `collection` and their specs in `objects`; `worker` is the module that compresses."""
         self.collection = collection
         self._objects = objects
         self._sources = sources
         self._models = models
+        self._worker = worker
 
     async def launch(self, job: CompressionJob) -> Work:
         """Tell the worker what to compress, and on which records to measure it.
@@ -54,7 +56,7 @@ class CompressionKind:
             "manifest": {"key": manifest.key, "sha256": manifest.sha256},
             "lineage": [made_by, *source.lineage],
         }
-        return WORKER, spec, 1
+        return self._worker, spec, 1
 
     async def complete(
         self, job: CompressionJob, outcome: Mapping[str, Any]

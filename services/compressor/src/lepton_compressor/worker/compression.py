@@ -14,8 +14,8 @@ from lepton_common.manifests import Blob, fetch_blob, put_blob
 from lepton_compressor.selection import Candidate, select, selected, unbuilt
 from lepton_compressor.worker import variants
 from lepton_compressor.worker.held_out import HeldOut, calibration_records, read_held_out
-from lepton_compressor.worker.measurement import measure
-from lepton_learn.manifest import Manifest, load_manifest
+from lepton_compressor.worker.measurement import first_line, load, measure
+from lepton_learn.manifest import load_manifest
 from lepton_learn.signature import signature
 from lepton_learn.transform import FittedTransform
 
@@ -38,32 +38,36 @@ def compress(worker: Worker) -> dict[str, Any]:
         Cancelled: the worker was asked to stop.
     """
     spec, reference = worker.spec["spec"], worker.spec["manifest"]
-    names = [precision.removeprefix("PRECISION_").lower() for precision in spec["precisions"]]
+    asked = [precision.removeprefix("PRECISION_").lower() for precision in spec["precisions"]]
+    names = [name for name in asked if name != "fp32"]
     steps = _Steps(worker, total=len(names) + 4)
     steps.begin("reading")
     manifest = load_manifest(worker.objects, reference["key"], sha256=reference["sha256"])
     held_out = read_held_out(worker.objects, manifest)
+    calibration = calibration_records(worker.objects, manifest, spec["calibration_records"])
     steps.begin("exporting")
     plain, expected, transform = _export(worker, held_out)
-    built, faults = {"fp32": plain}, {}
+    models = {"fp32": load("fp32", plain, held_out, provider=PROVIDER)}
+    _check_parity(models["fp32"].answers, expected)
+    faults = {}
     for name in names:
         steps.begin(f"building {name}")
         try:
-            built[name] = _build(name, plain, worker, manifest)
-        except Exception as fault:
+            model = variants.to_fp16(plain) if name == "fp16" else variants.to_int8(plain, calibration)
+            models[name] = load(name, model, held_out, provider=PROVIDER)
+        except Exception as error:
             # The tools fail in many ways on graphs they do not know. That is a finding about the
             # candidate, not a failure of the job.
             logger.exception("%s could not be built", name)
-            faults[name] = f"could not be built: {type(fault).__name__}"
+            faults[name] = f"could not be built: {first_line(error)}"
     steps.begin("measuring")
-    exported, *others = measure(built, held_out, expected, provider=PROVIDER)
-    _check_parity(exported, expected)
+    exported, *others = measure(models, held_out, expected)
     others += [unbuilt(exported, name, fault) for name, fault in faults.items()]
     judged = select(exported, others, max_drop=spec.get("max_accuracy_drop", 0.0))
     best = selected(judged)
     steps.begin("saving")
     return {
-        "files": _store(worker, built[best.name], judged),
+        "files": _store(worker, models[best.name].model, judged),
         "signature": signature(transform),
         "metrics": {best.metric: best.score, "latency_ms": best.latency_ms},
         "candidates": [candidate.to_dict() for candidate in judged],
@@ -103,19 +107,12 @@ def _export(worker: Worker, held_out: HeldOut) -> tuple[bytes, NDArray[np.float3
     return export_onnx(model, transform), np.asarray(answers), transform
 
 
-def _build(name: str, plain: bytes, worker: Worker, manifest: Manifest) -> bytes:
-    if name == "fp16":
-        return variants.to_fp16(plain)
-    count = worker.spec["spec"]["calibration_records"]
-    return variants.to_int8(plain, calibration_records(worker.objects, manifest, count))
-
-
-def _check_parity(exported: Candidate, expected: NDArray[np.float32]) -> None:
+def _check_parity(answers: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    difference = float(np.abs(answers - expected).max())
     allowed = MOST_DIFFERENCE * max(1.0, float(np.abs(expected).max()))
-    if not exported.max_difference <= allowed:
+    if not difference <= allowed:
         raise InvalidModel(
-            f"the export's answers differ from the model's by {exported.max_difference:.2g}; "
-            f"{allowed:.2g} is allowed"
+            f"the export's answers differ from the model's by {difference:.2g}; {allowed:.2g} is allowed"
         )
 
 

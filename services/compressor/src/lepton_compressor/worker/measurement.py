@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from lepton_common.errors import InvalidModel
 from lepton_compressor.selection import Candidate
 from lepton_compressor.worker.held_out import HeldOut, Records
 
@@ -31,39 +32,63 @@ class Latency:
     """Of 32 records."""
 
 
-def measure(
-    models: Mapping[str, bytes], held_out: HeldOut, expected: NDArray[np.float32], *, provider: str
-) -> list[Candidate]:
-    """Size, score, difference to Keras's answers and latency of every model by name, in one run."""
-    sessions = [_open(model, provider) for model in models.values()]
-    times = _latencies(sessions, held_out.records)
-    candidates = []
-    for (name, model), session, latency in zip(models.items(), sessions, times, strict=True):
-        answers = _answers(session, held_out.records)
-        candidates.append(
-            Candidate(
-                name=name,
-                precision=f"PRECISION_{name.upper()}",
-                size_bytes=len(model),
-                score=held_out.score(answers),
-                metric=held_out.metric,
-                latency_ms=latency.single,
-                batch_latency_ms=latency.batch,
-                max_difference=float(np.abs(answers - expected).max()),
-                # What really runs it: a provider that is missing is replaced without a word.
-                provider=session.get_providers()[0],
-            )
-        )
-    return candidates
+@dataclass(frozen=True)
+class Runnable:
+    """A model that runs, and what it says."""
+
+    model: bytes
+    session: Session
+    answers: NDArray[np.float32]
+    """To all held-out records: probabilities [n, classes] or predictions [n, 1]."""
 
 
-def _open(model: bytes, provider: str) -> Session:
-    """A session on one thread, so that times compare and other work is not disturbed."""
+def load(name: str, model: bytes, held_out: HeldOut, *, provider: str) -> Runnable:
+    """Open a model and ask it about the held-out records.
+
+    Raises:
+        InvalidModel: it cannot be run, or does not answer in numbers.
+    """
     options = onnxruntime.SessionOptions()
+    # One thread, so that times compare and other work is not disturbed.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=[provider])
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=[provider])
+        answers = _answers(session, held_out.records)
+    except Exception as error:
+        # The errors of ONNX Runtime have no class in common.
+        raise InvalidModel(f"ONNX Runtime cannot run the {name} model: {first_line(error)}") from error
+    if not np.isfinite(answers).all():
+        raise InvalidModel(f"the {name} model gives answers that are infinite or no numbers")
+    return Runnable(model, session, answers)
+
+
+def measure(
+    models: Mapping[str, Runnable], held_out: HeldOut, expected: NDArray[np.float32]
+) -> list[Candidate]:
+    """Size, score, difference to Keras's answers and latency of every model by name, in one run."""
+    times = _latencies([each.session for each in models.values()], held_out.records)
+    return [
+        Candidate(
+            name=name,
+            precision=f"PRECISION_{name.upper()}",
+            size_bytes=len(each.model),
+            score=held_out.score(each.answers),
+            metric=held_out.metric,
+            latency_ms=latency.single,
+            batch_latency_ms=latency.batch,
+            max_difference=float(np.abs(each.answers - expected).max()),
+            # What really runs it: a provider that is missing is replaced without a word.
+            provider=each.session.get_providers()[0],
+        )
+        for (name, each), latency in zip(models.items(), times, strict=True)
+    ]
+
+
+def first_line(error: Exception) -> str:
+    """What a foreign library says of its failure, short enough to pass on."""
+    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
 
 
 def _answers(session: Session, records: Records) -> NDArray[np.float32]:

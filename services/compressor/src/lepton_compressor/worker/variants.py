@@ -1,8 +1,4 @@
-"""Other forms of an ONNX model: 16-bit floats, calibrated 8-bit integers.
-
-The transform in front of the network is left as it is: it works on raw records, whose range neither float16
-nor a calibration should clip. So is the scale behind it that turns a network's answer into the label's unit.
-"""
+"""Other forms of an ONNX model: 16-bit floats, calibrated 8-bit integers."""
 
 import logging
 import tempfile
@@ -12,9 +8,8 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnx import compose
 
-from lepton_learn.transform_onnx import INPUTS
+from lepton_compressor.worker.network import convert_network, nodes_around
 
 QUANTIZED_OPERATORS = (
     "Conv",
@@ -28,29 +23,39 @@ QUANTIZED_OPERATORS = (
 )
 """What has 8-bit kernels in ONNX Runtime. Softmax and reshaping stay in float."""
 
-TRANSFORM_PREFIX = "transform/"
-"""Of the names that `lepton_learn.transform_onnx` gives to its nodes."""
-
-SCALING_OPERATORS = frozenset({"Add", "Div", "Mul", "Sub"})
 CALIBRATION_BATCH = 32
 
 
 def to_fp16(model: bytes) -> bytes:
-    """Store weights and compute in float16, inputs and outputs unchanged."""
+    """Store the network's weights and compute in float16, inputs and outputs unchanged."""
+    return convert_network(onnx.load_from_string(model), _network_to_fp16).SerializeToString()
+
+
+def _network_to_fp16(network: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    whole = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
-    inputs, outputs = ([value.name for value in side] for side in (whole.graph.input, whole.graph.output))
-    end = _network_end(whole.graph)
-    parts = onnx.utils.Extractor(whole)
-    network = parts.extract_model([INPUTS], [end])
     count = len(network.graph.node)
-    network = convert_float_to_float16(network, keep_io_types=True)
-    _put_in_order(network.graph, count)
-    converted = _join(parts.extract_model(inputs, [INPUTS]), network)
-    if end not in outputs:
-        converted = _join(converted, parts.extract_model([end], outputs))
-    return _serialized(converted)
+    converted: onnx.ModelProto = convert_float_to_float16(
+        network, keep_io_types=True, disable_shape_infer=True
+    )
+    _put_casts_in_order(converted.graph, count)
+    return converted
+
+
+def _put_casts_in_order(graph: onnx.GraphProto, count: int) -> None:
+    """Move the casts that were appended behind `count` nodes to right behind what they read."""
+    nodes, casts = list(graph.node)[:count], list(graph.node)[count:]
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for cast in casts:
+        readers.setdefault(cast.input[0], []).append(cast)
+    produced = {output for node in graph.node for output in node.output}
+    pending = [*reversed(nodes), *(cast for cast in casts if cast.input[0] not in produced)]
+    ordered = []
+    while pending:
+        ordered.append(pending.pop())
+        pending += [cast for output in ordered[-1].output for cast in readers.get(output, ())]
+    del graph.node[:]
+    graph.node.extend(ordered)
 
 
 def to_int8(model: bytes, records: Mapping[str, NDArray[Any]]) -> bytes:
@@ -73,9 +78,9 @@ def to_int8(model: bytes, records: Mapping[str, NDArray[Any]]) -> bytes:
             Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "int8")
         )
         plain.write_bytes(model)
-        # ONNX's own shape inference is enough, and the symbolic one fails on attention and on pooled features.
+        # The symbolic shape inference fails on attention and on pooled features; ONNX's own is enough.
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-        kept = _transform_nodes(onnx.load(prepared))
+        kept = [node.name for node in nodes_around(onnx.load(prepared).graph)]
         quantize_static(
             prepared,
             quantized,
@@ -90,67 +95,10 @@ def to_int8(model: bytes, records: Mapping[str, NDArray[Any]]) -> bytes:
             reduce_range=True,
             nodes_to_exclude=kept,
         )
-        return _serialized(onnx.load(quantized))
-
-
-def _transform_nodes(model: onnx.ModelProto) -> list[str]:
-    return [node.name for node in model.graph.node if node.name.startswith(TRANSFORM_PREFIX)]
-
-
-def _network_end(graph: onnx.GraphProto) -> str:
-    """The tensor from which on the answer is only scaled: back from the output, node by node."""
-    producers = {output: node for node in graph.node for output in node.output}
-    constants = {constant.name for constant in graph.initializer}
-    (end,) = (value.name for value in graph.output)
-    while (node := producers[end]).op_type in SCALING_OPERATORS:
-        scaled = [name for name in node.input if name not in constants]
-        if len(scaled) != 1:
-            break
-        (end,) = scaled
-    return end
-
-
-def _put_in_order(graph: onnx.GraphProto, count: int) -> None:
-    """Move the casts, which the converter appended to `count` nodes, right behind what they read."""
-    nodes, casts = list(graph.node)[:count], list(graph.node)[count:]
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for cast in casts:
-        readers.setdefault(cast.input[0], []).append(cast)
-    produced = {output for node in graph.node for output in node.output}
-    ordered: list[onnx.NodeProto] = []
-
-    def place(node: onnx.NodeProto) -> None:
-        ordered.append(node)
-        for output in node.output:
-            for cast in readers.get(output, ()):
-                place(cast)
-
-    for cast in casts:
-        if cast.input[0] not in produced:
-            place(cast)
-    for node in nodes:
-        place(node)
-    del graph.node[:]
-    graph.node.extend(ordered)
-
-
-def _join(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
-    """Let the second model take what the first one gives, under the same name."""
-    (name,) = (value.name for value in second.graph.input)
-    # What is said of a tensor's shape would take its name along when the others are changed.
-    del second.graph.value_info[:]
-    # The parts may hold constants of the same name, once in float32 and once in float16.
-    second = compose.add_prefix(second, "next/", rename_inputs=False, rename_outputs=False)
-    return compose.merge_models(
-        first, second, io_map=[(name, name)], name="lepton", doc_string="", producer_name="lepton"
-    )
-
-
-def _serialized(model: onnx.ModelProto) -> bytes:
-    # Whoever needs the shapes in between infers them; in small models they outweigh what was saved.
-    del model.graph.value_info[:]
-    serialized: bytes = model.SerializeToString()
-    return serialized
+        smaller = onnx.load(quantized)
+    # Whoever needs the shapes in between infers them; of a small model they would be half.
+    del smaller.graph.value_info[:]
+    return smaller.SerializeToString()
 
 
 class _Reader:

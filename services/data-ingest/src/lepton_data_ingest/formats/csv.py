@@ -26,6 +26,7 @@ from lepton_data_ingest.formats.records import (
 
 _BLOCK_BYTES = 2 * 1024 * 1024
 _MAX_HEADER_BYTES = 1024 * 1024
+_ROW_END = "a line end outside quotes, or the quote's end"
 
 
 def read(path: Path, file: str, *, columns: Sequence[str] | None = None) -> RecordFile:
@@ -67,19 +68,36 @@ def _header(path: Path, file: str) -> list[str]:
     return column_names(file, headers)
 
 
+class _Quotes:
+    """A file that counts the quotes that are read from it."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on."""
+        data = self._stream.read(size)
+        self.count += data.count(b'"')
+        return data
+
+
 class _Places:
-    """Numbers the rows. pyarrow tells of those with too many or few cells apart, and earlier: it reads
-    ahead."""
+    """Numbers the rows; pyarrow tells of those with too many or few cells apart, and in advance."""
 
     def __init__(self, cells: int) -> None:
         self._cells = cells
         self._broken: list[Fault] = []
         self._next = 0
+        self.last_broken = ""
 
     def on_broken(self, row: InvalidRow) -> Literal["skip"]:
         """Note a row with another number of cells than the header; pyarrow's handler."""
         # pyarrow counts rows from 1, the header among them.
         place = (row.number or 0) - 2
+        self.last_broken = row.text
         self._broken.append(Fault(place, f"the row has {row.actual_columns} cells; expected {self._cells}"))
         return "skip"
 
@@ -116,10 +134,11 @@ def _batches(path: Path, file: str, *, names: list[str], wanted: list[str]) -> I
 def _rows(
     stream: BinaryIO, file: str, *, names: list[str], wanted: list[str], places: _Places
 ) -> Iterator[pa.RecordBatch]:
-    count = 0
+    count, last = 0, None
+    quotes = _Quotes(stream)
     try:
         with open_csv(
-            stream,
+            pa.PythonFile(quotes, "r"),
             # Several threads would leave pyarrow without the numbers of broken rows. Any bytes are Latin-1,
             # so none keep it from parsing a row; what they are in UTF-8 is found out cell by cell.
             read_options=ReadOptions(
@@ -138,12 +157,17 @@ def _rows(
         ) as reader:
             for batch in reader:
                 count += batch.num_rows
+                last = batch.slice(batch.num_rows - 1) if batch.num_rows else last
                 yield batch
     except pa.ArrowInvalid as error:
         problem = f"a row does not end within {_BLOCK_BYTES} bytes"
-        raise malformed(
-            file, f"after record {count}", problem, expected="a line end outside quotes, or the quote's end"
-        ) from error
+        raise malformed(file, f"after record {count}", problem, expected=_ROW_END) from error
+    # pyarrow takes the end of the file for the end of an open quote, and all rows in it for one.
+    ends = [places.last_broken]
+    if last is not None:
+        ends += [cell for cells in last.columns for cell in cells.to_pylist()]
+    if quotes.count % 2 and any("\n" in text for text in ends):
+        raise malformed(file, "the last row", "a quote is never closed", expected=_ROW_END)
 
 
 def _texts(rows: pa.RecordBatch, places: NDArray[np.int64], faults: tuple[Fault, ...]) -> RecordBatch:

@@ -17,9 +17,10 @@ _DAMAGE = (
     SyntaxError,
     ValueError,
     UnidentifiedImageError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
+# What Pillow itself finds too large, before anything is unpacked.
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_MOST_PIXELS = "expected at most 16 million pixels"
 
 
 class UnusableImage(ValueError):
@@ -46,13 +47,13 @@ def decode(data: bytes, shape: tuple[int, ...] | None = None) -> NDArray[np.uint
             if found[2] == 0:
                 raise UnusableImage(f"the image has mode {image.mode}; expected 8 bits a channel")
             if found[0] * found[1] * 4 > MAX_RECORD_BYTES:
-                raise UnusableImage(
-                    f"the image has {found[1]} x {found[0]} pixels; expected at most 16 million"
-                )
+                raise UnusableImage(f"the image has {found[1]} x {found[0]} pixels; {_MOST_PIXELS}")
             mode = _target_mode(image.mode, found, shape or found)
             pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     except UnusableImage:
         raise
+    except _BOMBS as error:
+        raise UnusableImage(f"the image is far too large; {_MOST_PIXELS}") from error
     except _DAMAGE as error:
         raise UnusableImage("the image is damaged or none; expected PNG, JPEG or BMP") from error
     return pixels.reshape(shape or found)

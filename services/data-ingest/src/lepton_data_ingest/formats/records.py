@@ -169,7 +169,9 @@ def column_names(file: str, headers: Sequence[str]) -> list[str]:
             )
         if name in names:
             problem = f"it is named {name!r}, as column {names[name]}"
-            raise malformed(file, f"column {place}", problem, expected="no two names alike")
+            raise malformed(
+                file, f"column {place}", problem, expected="one name for each column, no two alike"
+            )
         names[name] = place
     return list(names)
 

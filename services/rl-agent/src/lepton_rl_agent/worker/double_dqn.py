@@ -64,7 +64,8 @@ class DoubleDqn:
         zeros = tuple(np.zeros_like(layer) for layer in layers)
         self._state = State(layers, zeros, zeros, np.float32(0.0))
         self._batch_shape = (UPDATES_PER_CALL, batch_size, 2 * self.observation_size + EXTRA_COLUMNS)
-        self._learn = tf.function(_learn, jit_compile=True)
+        # Its loop is TensorFlow's own, so there is no Python to be rewritten, which takes seconds.
+        self._learn = tf.function(_learn, jit_compile=True, autograph=False)
 
     @property
     def rows_per_call(self) -> int:
@@ -105,11 +106,13 @@ class DoubleDqn:
 
 def _learn(state: State, batches: Any, learning_rate: Any) -> tuple[State, Any]:
     target = state.layers
-    total = tf.constant(0.0)
-    for n in tf.range(UPDATES_PER_CALL):
+
+    def step(n: Any, state: State, total: Any) -> tuple[Any, State, Any]:
         loss, gradients = _loss(state.layers, target, batches[n])
-        state = _adam(state, gradients, learning_rate)
-        total += loss
+        return n + 1, _adam(state, gradients, learning_rate), total + loss
+
+    first = (tf.constant(0), state, tf.constant(0.0))
+    _, state, total = tf.while_loop(lambda n, *_: n < UPDATES_PER_CALL, step, first)
     return state, total / UPDATES_PER_CALL
 
 
