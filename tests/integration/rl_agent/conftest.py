@@ -25,7 +25,7 @@ from lepton_common.rpc import connect, named_errors
 from lepton_common.server import Server, Service
 from lepton_common.settings import ServerSettings
 from lepton_registry.api import services as registry_services
-from lepton_rl_agent.adapters.agents import Agents
+from lepton_rl_agent.adapters.agents import AgentRecords
 from lepton_rl_agent.adapters.decision_log import DecisionLog
 from lepton_rl_agent.adapters.kind import LearningKind
 from lepton_rl_agent.adapters.policies import Policies
@@ -168,7 +168,7 @@ async def running(folder: Path, registry: str) -> AsyncIterator[AgentService]:
         objects = ObjectStore(f"file://{folder}/objects")
         launcher = ProcessLauncher(folder / "run", grace_seconds=5)
         models = model_pb2_grpc.ModelServiceStub(await stack.enter_async_context(connect(registry)))
-        agents = Agents(
+        records = AgentRecords(
             ResourceStore(database),
             decisions,
             policies=Policies(models, objects),
@@ -176,7 +176,7 @@ async def running(folder: Path, registry: str) -> AsyncIterator[AgentService]:
             objects=objects,
         )
         controller = Controller(
-            LearningKind(agents.runs, objects, agents=agents.agents, decisions=decisions, models=models),
+            LearningKind(records.runs, objects, agents=records.agents, decisions=decisions, models=models),
             launcher,
             objects,
             object_store_url=objects.url,
@@ -186,10 +186,10 @@ async def running(folder: Path, registry: str) -> AsyncIterator[AgentService]:
             descriptor=pb.DESCRIPTOR.services_by_name["AgentService"],
             add=agent_pb2_grpc.add_AgentServiceServicer_to_server,
             servicer=AgentServicer(
-                agents, decisions, controller=controller, launcher=launcher, objects=objects
+                records, decisions, controller=controller, launcher=launcher, objects=objects
             ),
         )
-        tasks = [controller.run, agents.follow_changes]
+        tasks = [controller.run, records.follow_changes]
         server = await stack.enter_async_context(
             Server(ServerSettings(drain_seconds=1), [service], tasks=tasks)
         )

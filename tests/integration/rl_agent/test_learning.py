@@ -136,8 +136,8 @@ async def test_a_worker_that_is_killed_costs_a_segment_and_changes_nothing(
     service: AgentService, registry: Registry, tmp_path: Path
 ) -> None:
     await service.create("lake", LAKE)
-    # Twenty segments of 7,680 steps.
-    simulation = pb.Simulation(steps=153_600, evaluation_episodes=10)
+    # Twenty segments of 5,120 steps.
+    simulation = pb.Simulation(steps=102_400, evaluation_episodes=10)
     killed = await service.learn("agents/lake", "killed", simulation=simulation, seed=5)
     before = await _at_work(service, killed)
     os.kill(_worker(tmp_path, killed), signal.SIGKILL)
@@ -145,7 +145,7 @@ async def test_a_worker_that_is_killed_costs_a_segment_and_changes_nothing(
     assert resumed.status.state == job_pb2.JOB_STATE_SUCCEEDED, resumed.status
     assert resumed.status.attempt == 2
     metrics = {series.name: [point.step for point in series.points] for series in resumed.status.metrics}
-    assert metrics["mean_greedy_reward"] == list(range(7_680, 153_601, 7_680))
+    assert metrics["mean_greedy_reward"] == list(range(5_120, 102_401, 5_120))
     assert before.status.progress.done > 0
 
     whole = await service.ended(await service.learn("agents/lake", "whole", simulation=simulation, seed=5))
@@ -171,21 +171,23 @@ async def test_a_service_that_starts_anew_goes_on_with_its_runs_and_its_log(
         assert (await second.act("agents/lake", START)).policy == ended.model_version
 
 
-async def test_an_agent_goes_back_to_an_earlier_policy_of_its_own_alone(service: AgentService) -> None:
-    for name in ("lake", "other"):
-        await service.create(name, LAKE)
-    first, second, foreign = [
-        (await service.ended(await service.learn(agent, run, simulation=pb.Simulation(steps=100))))
-        for agent, run in (("agents/lake", "r1"), ("agents/lake", "r2"), ("agents/other", "r1"))
+async def test_an_agent_goes_back_to_an_earlier_policy_of_its_own_alone(
+    service: AgentService, registry: Registry
+) -> None:
+    await service.create("lake", LAKE)
+    first, second = [
+        await service.ended(await service.learn("agents/lake", run, simulation=pb.Simulation(steps=100)))
+        for run in ("r1", "r2")
     ]
     agent = await service.get("agents/lake")
     assert agent.policy == second.model_version
     agent.policy = first.model_version
     agent = await service.update(agent)
     assert (await service.act("agents/lake", START)).policy == first.model_version
-    agent.policy = foreign.model_version
-    with pytest.raises(InvalidField):
+    agent.policy = await _copy_of_somebody_elses(registry, first.model_version)
+    with pytest.raises(InvalidField) as refused:
         await service.update(agent)
+    assert refused.value.violations[0].field == "agent.policy"
     agent.policy = ""
     await service.update(agent)
     assert (await service.act("agents/lake", START)).policy == ""
@@ -194,13 +196,15 @@ async def test_an_agent_goes_back_to_an_earlier_policy_of_its_own_alone(service:
 async def test_runs_are_listed_newest_first_without_metrics_and_deleted_when_they_have_ended(
     service: AgentService,
 ) -> None:
-    await service.create("lake", LAKE)
-    for run_id in ("b", "a"):
-        await service.ended(await service.learn("agents/lake", run_id, simulation=pb.Simulation(steps=100)))
-    request = pb.ListLearningRunsRequest(parent="agents/lake")
-    runs = (await service.stub.ListLearningRuns(request)).learning_runs
-    assert [run.name for run in runs] == ["agents/lake/learningRuns/a", "agents/lake/learningRuns/b"]
-    assert not any(run.status.metrics for run in runs)
+    await service.create("shop", SHOP)
+    runs = [
+        await service.ended(await service.learn("agents/shop", run_id, logged_feedback=pb.LoggedFeedback()))
+        for run_id in ("b", "a")
+    ]
+    request = pb.ListLearningRunsRequest(parent="agents/shop")
+    listed = (await service.stub.ListLearningRuns(request)).learning_runs
+    assert [run.name for run in listed] == [run.name for run in reversed(runs)]
+    assert not any(run.status.metrics for run in listed)
     await _delete(service, runs[0])
     assert len((await service.stub.ListLearningRuns(request)).learning_runs) == 1
 
@@ -233,3 +237,12 @@ def _worker(folder: Path, run: pb.LearningRun) -> int:
 async def _delete(service: AgentService, run: pb.LearningRun) -> None:
     with named_errors():
         await service.stub.DeleteLearningRun(pb.DeleteLearningRunRequest(name=run.name), timeout=20)
+
+
+async def _copy_of_somebody_elses(registry: Registry, name: str) -> str:
+    """The same files, registered by another agent's run."""
+    version = await registry.version(name)
+    version.lineage[0].name = "agents/other/learningRuns/r1"
+    version.parents[:] = [version.lineage[0].name]
+    request = model_pb2.CreateModelVersionRequest(parent="models/other-policy", model_version=version)
+    return (await registry.models.CreateModelVersion(request)).model_version.name

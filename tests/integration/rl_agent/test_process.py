@@ -76,21 +76,18 @@ async def test_it_is_small_soon_ready_and_ends_when_told(tmp_path: Path, registr
 
 
 async def test_no_decision_that_was_answered_is_lost_by_a_kill(tmp_path: Path, registry: Registry) -> None:
+    objects = ObjectStore(f"file://{tmp_path}/objects")
     answered = []
-    for turn in range(2):
-        with process(tmp_path, registry) as running:
-            async with connect(running.address) as channel:
-                service = AgentService(
-                    agent_pb2_grpc.AgentServiceStub(channel), ObjectStore(f"file://{tmp_path}/objects")
-                )
-                await service.create("shop", SHOP, request_id="shop")
-                for number in range(20):
-                    decision = await service.act("agents/shop", number % 3, request_id=f"{turn}-{number}")
-                    answered.append(await service.tell(decision, number))
-                running.kill()
     with process(tmp_path, registry) as running:
         async with connect(running.address) as channel:
-            service = AgentService(
-                agent_pb2_grpc.AgentServiceStub(channel), ObjectStore(f"file://{tmp_path}/objects")
-            )
+            service = AgentService(agent_pb2_grpc.AgentServiceStub(channel), objects)
+            await service.create("shop", SHOP)
+            for number in range(20):
+                decision = await service.act("agents/shop", number % 3, request_id=str(number))
+                answered.append(await service.tell(decision, number))
+            running.kill()
+    with process(tmp_path, registry) as running:
+        async with connect(running.address) as channel:
+            service = AgentService(agent_pb2_grpc.AgentServiceStub(channel), objects)
             assert [*(await service.decisions("agents/shop")).decisions] == answered
+            assert await service.act("agents/shop", 1, request_id="1") == answered[1]

@@ -1,8 +1,9 @@
 """Agents: act, tell what came of it, learn."""
 
-import numbers
 import uuid
 from collections.abc import AsyncGenerator, Sequence
+from operator import index
+from typing import SupportsIndex
 
 from grpc import aio
 
@@ -139,8 +140,8 @@ class Agents:
 def _observation(value: int | Sequence[float]) -> agent_pb2.Observation:
     try:
         # Environments speak in numpy's whole numbers.
-        if isinstance(value, numbers.Integral):
-            return agent_pb2.Observation(discrete=int(value))
+        if isinstance(value, SupportsIndex):
+            return agent_pb2.Observation(discrete=index(value))
         return agent_pb2.Observation(box=agent_pb2.Vector(values=value))
     except (TypeError, ValueError) as wrong:
         raise InvalidField(

@@ -62,7 +62,7 @@ class Client:
     async def health(self, service: str, *, seconds: float = 3.0) -> str:
         """What a service, by its name in `Addresses`, says of itself: "SERVING", "NOT_SERVING", or
         "NO ANSWER" with the reason."""
-        stub: Any = health_pb2_grpc.HealthStub(self._channels[service])  # type: ignore[no-untyped-call]
+        stub: Any = health_pb2_grpc.HealthStub(self._channels[service])
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
         except aio.AioRpcError as failure:

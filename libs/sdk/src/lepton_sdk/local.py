@@ -1,13 +1,15 @@
 """Lepton on one machine: every service a process on loopback, SQLite and a folder as its stores.
 
 The processes are those of a cluster, with other settings. A service that dies is started again at the
-same address; workers outlive the service that started them and are found again by it.
+same address; workers outlive the service that started them and are found again by it. Services that outlive
+`lepton up` itself, because it was killed, are ended by the next one.
 """
 
 import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -15,16 +17,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO
 
-from lepton_common.errors import DependencyUnavailable, WrongState
+from lepton_common.errors import DependencyUnavailable, InvalidField, WrongState
+from lepton_common.jobs.process_file import ProcessFile
 from lepton_common.jobs.processes import stop_all
 from lepton_sdk.addresses import Addresses
 
+LOOPBACK = "127.0.0.1"
 FIRST_PORT = 7101
+LOCK = "lock"
 READY_SECONDS = 30.0
 STOP_SECONDS = 25.0
+FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 10.0
+HEALTHY_SECONDS = 60.0
 
 MODULES = {field.name: f"lepton_{field.name}" for field in fields(Addresses)}
 """Python module of every service, in the order of their default ports."""
@@ -37,7 +43,8 @@ class Process:
     service: str
     environment: dict[str, str]
     log: Path
-    restarts: int = 0
+    file: ProcessFile
+    """By which the next `lepton up` finds it, should this one be killed."""
     handle: asyncio.subprocess.Process | None = None
 
 
@@ -53,19 +60,20 @@ class LocalCloud:
     def _choose_addresses(self, first_port: int) -> Addresses:
         """The addresses of the last time, so that clients find what they knew; else the default ports,
         or any others that are free."""
-        if self.endpoints_file.exists():
+        # Of an older Lepton, or damaged: whoever needs the file gets a new one.
+        with contextlib.suppress(InvalidField, DependencyUnavailable):
             known = Addresses.read(self.endpoints_file)
-            if all(_is_free(int(address.rpartition(":")[2])) for address in asdict(known).values()):
+            if all(_is_free(address) for address in asdict(known).values()):
                 return known
         wanted = [first_port + place if first_port else 0 for place in range(len(MODULES))]
         with contextlib.ExitStack() as held:
             ports = [held.enter_context(_claimed(port)) for port in wanted]
         return Addresses(
-            **{service: f"127.0.0.1:{port}" for service, port in zip(MODULES, ports, strict=True)}
+            **{service: f"{LOOPBACK}:{port}" for service, port in zip(MODULES, ports, strict=True)}
         )
 
     def _describe(self, service: str) -> Process:
-        home = self.directory / service.replace("_", "-")
+        home = _home(self.directory, service)
         environment = {
             "LEPTON_LISTEN": getattr(self.addresses, service),
             "LEPTON_ADDRESS_FILE": str(home / "address"),
@@ -78,7 +86,8 @@ class LocalCloud:
         return Process(
             service,
             environment,
-            self.directory / "logs" / f"{service.replace('_', '-')}.log",
+            self.directory / "logs" / f"{home.name}.log",
+            _process_file(self.directory, service),
         )
 
     async def start(self) -> None:
@@ -98,7 +107,10 @@ class LocalCloud:
         self.addresses.write(self.endpoints_file)
 
     async def _launch(self, process: Process) -> None:
-        with process.log.open("ab") as log:
+        process.file.path.unlink(missing_ok=True)
+        claim = process.file.claim()
+        assert claim is not None, "the supervisor alone starts services of this folder"
+        with process.log.open("ab") as log, os.fdopen(claim, "wb") as claimed:
             process.handle = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -109,7 +121,9 @@ class LocalCloud:
                 stderr=log,
                 # An interrupt from the keyboard is for the supervisor, which then stops all in order.
                 start_new_session=True,
+                pass_fds=(claim,),
             )
+            claimed.write(f"{process.handle.pid}\n".encode())
 
     async def _ready(self, process: Process) -> None:
         address_file = Path(process.environment["LEPTON_ADDRESS_FILE"])
@@ -127,13 +141,16 @@ class LocalCloud:
 
     async def _keep_alive(self, process: Process) -> None:
         clock = asyncio.get_running_loop().time
+        backoff = FIRST_BACKOFF_SECONDS
         while True:
             assert process.handle is not None
             started = clock()
             await process.handle.wait()
             # One that ran for a while was healthy: what ended it is no reason to hesitate.
-            process.restarts = 0 if clock() - started > 60 else process.restarts + 1
-            await asyncio.sleep(min(0.1 * 2**process.restarts, LONGEST_BACKOFF_SECONDS))
+            if clock() - started > HEALTHY_SECONDS:
+                backoff = FIRST_BACKOFF_SECONDS
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
             await self._launch(process)
 
     async def stop(self) -> None:
@@ -152,6 +169,7 @@ class LocalCloud:
             for handle in living:
                 with contextlib.suppress(ProcessLookupError):
                     handle.kill()
+            await asyncio.gather(*(handle.wait() for handle in living))
         for process in self.processes.values():
             await asyncio.to_thread(stop_all, Path(process.environment["LEPTON_RUN_DIRECTORY"]))
 
@@ -165,9 +183,8 @@ async def running(directory: Path, *, first_port: int = FIRST_PORT) -> AsyncIter
     Raises:
         WrongState: services of this folder are running already.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as lock:
-        _take(lock, directory)
+    with _held(directory):
+        await _end_left_over(directory)
         cloud = LocalCloud(directory, first_port=first_port)
         try:
             await cloud.start()
@@ -182,23 +199,68 @@ async def running(directory: Path, *, first_port: int = FIRST_PORT) -> AsyncIter
             await cloud.stop()
 
 
-def _take(lock: IO[str], directory: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as held:
-        raise WrongState(
-            f"Lepton already runs in {directory}; stop it first, or name another folder"
-        ) from held
+async def clear(directory: Path) -> None:
+    """Remove what services below `directory` have stored.
+
+    Raises:
+        WrongState: services of this folder are running.
+    """
+    with _held(directory):
+        await _end_left_over(directory)
+        for entry in directory.iterdir():
+            if entry.name == LOCK:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                await asyncio.to_thread(shutil.rmtree, entry)
+            else:
+                entry.unlink()
 
 
-def _is_free(port: int) -> bool:
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Nobody else starts services of this folder while the block runs."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as held:
+            raise WrongState(
+                f"Lepton already runs in {directory}; stop it first, or name another folder"
+            ) from held
+        yield
+
+
+async def _end_left_over(directory: Path) -> None:
+    """End the services that a supervisor has left behind, as it would have done."""
+    clock = asyncio.get_running_loop().time
+    files = [_process_file(directory, service) for service in MODULES]
+    deadline = clock() + STOP_SECONDS
+    for file in filter(ProcessFile.alive, files):
+        file.signal(signal.SIGTERM)
+    while living := [file for file in files if file.alive()]:
+        if clock() > deadline:
+            for file in living:
+                file.signal(signal.SIGKILL)
+        await asyncio.sleep(0.05)
+
+
+def _home(directory: Path, service: str) -> Path:
+    return directory / service.replace("_", "-")
+
+
+def _process_file(directory: Path, service: str) -> ProcessFile:
+    return ProcessFile(_home(directory, service) / "process")
+
+
+def _is_free(address: str) -> bool:
+    host, _, port = address.rpartition(":")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
+            probe.bind((host, int(port)))
+        except (OSError, OverflowError):
             return False
-        return True
+        return host == LOOPBACK
 
 
 @contextlib.contextmanager
@@ -208,7 +270,7 @@ def _claimed(port: int) -> Iterator[int]:
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            holder.bind(("127.0.0.1", port))
+            holder.bind((LOOPBACK, port))
         except OSError:
-            holder.bind(("127.0.0.1", 0))
+            holder.bind((LOOPBACK, 0))
         yield holder.getsockname()[1]

@@ -6,7 +6,6 @@ thread, and its result waited for.
 
 import asyncio
 import functools
-import inspect
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from pathlib import Path
@@ -79,7 +78,7 @@ class SynchronousClient:
             future.cancel()
             raise
 
-    def _iterate(self, items: AsyncGenerator[Any, None]) -> Iterator[Any]:
+    def _iterate(self, items: AsyncGenerator[Any, Any]) -> Iterator[Any]:
         async def following() -> Any:
             return await anext(items, _END)
 
@@ -110,7 +109,7 @@ class _Blocking:
         @functools.wraps(call)
         def blocking(*arguments: Any, **named: Any) -> Any:
             result = call(*arguments, **named)
-            if inspect.isasyncgen(result):
+            if isinstance(result, AsyncGenerator):
                 return self._owner._iterate(result)
             return self._owner._run(result)
 

@@ -1,5 +1,7 @@
 """Bringing a file to a dataset: piece by piece, from where the server has it, across broken streams."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import tarfile
@@ -92,9 +94,7 @@ async def _stream(
         raise
 
 
-async def _pieces(
-    upload: dataset_pb2.Upload, file: Path
-) -> AsyncIterator[dataset_pb2.WriteUploadRequest]:
+async def _pieces(upload: dataset_pb2.Upload, file: Path) -> AsyncIterator[dataset_pb2.WriteUploadRequest]:
     offset = upload.committed_size
     with readable(file), file.open("rb") as stream:
         stream.seek(offset)

@@ -10,7 +10,7 @@ from lepton_common.records import ResourceStore
 from lepton_common.records.database import Database
 from lepton_common.rpc import connect
 from lepton_common.server import Service, main, serve
-from lepton_rl_agent.adapters.agents import Agents
+from lepton_rl_agent.adapters.agents import AgentRecords
 from lepton_rl_agent.adapters.decision_log import DecisionLog
 from lepton_rl_agent.adapters.kind import LearningKind
 from lepton_rl_agent.adapters.policies import Policies
@@ -27,9 +27,11 @@ async def run() -> None:
     launcher = ProcessLauncher(settings.run_directory)
     registry = connect(settings.registry_address, settings=settings)
     models = ModelServiceStub(registry)
-    agents = Agents(store, decisions, policies=Policies(models, objects), launcher=launcher, objects=objects)
+    records = AgentRecords(
+        store, decisions, policies=Policies(models, objects), launcher=launcher, objects=objects
+    )
     controller = Controller(
-        LearningKind(agents.runs, objects, agents=agents.agents, decisions=decisions, models=models),
+        LearningKind(records.runs, objects, agents=records.agents, decisions=decisions, models=models),
         launcher,
         objects,
         object_store_url=settings.object_store_url,
@@ -39,12 +41,12 @@ async def run() -> None:
     service = Service(
         descriptor=agent_pb2.DESCRIPTOR.services_by_name["AgentService"],
         add=add_AgentServiceServicer_to_server,
-        servicer=AgentServicer(agents, decisions, controller=controller, launcher=launcher, objects=objects),
+        servicer=AgentServicer(records, decisions, controller=controller, launcher=launcher, objects=objects),
     )
     await serve(
         settings,
         [service],
-        tasks=[controller.run, agents.follow_changes],
+        tasks=[controller.run, records.follow_changes],
         on_stop=[registry.close, decisions.close, store.close],
     )
 

@@ -14,7 +14,7 @@ from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
 from lepton_common.jobs.launcher import Launcher
 from lepton_common.objects import ObjectStore
-from lepton_rl_agent.adapters.agents import Agents
+from lepton_rl_agent.adapters.agents import AgentRecords
 from lepton_rl_agent.adapters.decision_log import DecisionLog
 from lepton_rl_agent.adapters.messages import check_feedback, observation_of
 
@@ -26,15 +26,15 @@ class AgentServicer(AgentServiceServicer):
 
     def __init__(
         self,
-        agents: Agents,
+        records: AgentRecords,
         decisions: DecisionLog,
         *,
         controller: Controller[pb.LearningRun],
         launcher: Launcher,
         objects: ObjectStore,
     ) -> None:
-        """Answer for `agents` and `decisions`; `controller` brings learning runs to their end."""
-        self._agents = agents
+        """Answer from `records` and `decisions`; `controller` brings learning runs to their end."""
+        self._records = records
         self._decisions = decisions
         self._controller = controller
         self._launcher = launcher
@@ -45,32 +45,32 @@ class AgentServicer(AgentServiceServicer):
         agent = request.agent
         agent.name = f"agents/{request.agent_id}"
         agent.policy = ""
-        created = await self._agents.create(agent, request_id=request.request_id)
+        created = await self._records.create(agent, request_id=request.request_id)
         return pb.CreateAgentResponse(agent=created)
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.GetAgentResponse:
         """Reads one agent."""
-        return pb.GetAgentResponse(agent=await self._agents.agents.get(request.name))
+        return pb.GetAgentResponse(agent=await self._records.agents.get(request.name))
 
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Context) -> pb.ListAgentsResponse:
         """Lists agents, by name."""
-        page = await self._agents.agents.list(
+        page = await self._records.agents.list(
             page_size=request.page_size, page_token=request.page_token, labels=request.label_filter
         )
         return pb.ListAgentsResponse(agents=page.items, next_page_token=page.next_page_token)
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.UpdateAgentResponse:
         """Replaces what the caller may set of the agent."""
-        return pb.UpdateAgentResponse(agent=await self._agents.update(request.agent))
+        return pb.UpdateAgentResponse(agent=await self._records.update(request.agent))
 
     async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Context) -> pb.DeleteAgentResponse:
         """Deletes the agent, its learning runs and its decisions."""
-        await self._agents.delete(request.name, etag=request.etag)
+        await self._records.delete(request.name, etag=request.etag)
         return pb.DeleteAgentResponse()
 
     async def Act(self, request: pb.ActRequest, context: Context) -> pb.ActResponse:
         """Chooses an action; the decision is stored before the answer is sent."""
-        actor = await self._agents.roster.find(request.agent)
+        actor = await self._records.roster.find(request.agent)
         observation = observation_of(request.observation, actor.config.spaces.observation)
         choice = actor.choose(observation, uniform=random.random())
         decision = pb.Decision(
@@ -90,7 +90,7 @@ class AgentServicer(AgentServiceServicer):
         self, request: pb.RecordFeedbackRequest, context: Context
     ) -> pb.RecordFeedbackResponse:
         """Tells what came of a decision. The last word on a decision counts."""
-        actor = await self._agents.roster.find(request.agent)
+        actor = await self._records.roster.find(request.agent)
         check_feedback(request.feedback, actor.config.spaces.observation)
         stored = await self._decisions.record(actor.uid, request.decision_id, request.feedback)
         return pb.RecordFeedbackResponse(decision=stored)
@@ -99,7 +99,7 @@ class AgentServicer(AgentServiceServicer):
         self, request: pb.ListDecisionsRequest, context: Context
     ) -> pb.ListDecisionsResponse:
         """Lists the decisions of an agent with their feedback, oldest first."""
-        agent = await self._agents.agents.get(request.parent)
+        agent = await self._records.agents.get(request.parent)
         decisions, token = await self._decisions.page(
             agent.uid, size=request.page_size, token=request.page_token
         )
@@ -115,7 +115,7 @@ class AgentServicer(AgentServiceServicer):
             spec=request.learning_run.spec,
             status=life.queued(),
         )
-        created = await self._agents.create_run(run, request_id=request.request_id)
+        created = await self._records.create_run(run, request_id=request.request_id)
         self._controller.wake()
         return pb.CreateLearningRunResponse(learning_run=created)
 
@@ -123,13 +123,13 @@ class AgentServicer(AgentServiceServicer):
         self, request: pb.GetLearningRunRequest, context: Context
     ) -> pb.GetLearningRunResponse:
         """Reads one learning run."""
-        return pb.GetLearningRunResponse(learning_run=await self._agents.runs.get(request.name))
+        return pb.GetLearningRunResponse(learning_run=await self._records.runs.get(request.name))
 
     async def ListLearningRuns(
         self, request: pb.ListLearningRunsRequest, context: Context
     ) -> pb.ListLearningRunsResponse:
         """Lists learning runs, newest first, without metrics."""
-        page = await self._agents.runs.list(
+        page = await self._records.runs.list(
             parent=request.parent,
             page_size=request.page_size,
             page_token=request.page_token,
@@ -145,14 +145,14 @@ class AgentServicer(AgentServiceServicer):
         self, request: pb.WatchLearningRunRequest, context: Context
     ) -> AsyncIterator[pb.WatchLearningRunResponse]:
         """Sends the learning run now and after every change, until it has ended."""
-        async for run in api.watch(self._agents.runs, request.name):
+        async for run in api.watch(self._records.runs, request.name):
             yield pb.WatchLearningRunResponse(learning_run=run)
 
     async def CancelLearningRun(
         self, request: pb.CancelLearningRunRequest, context: Context
     ) -> pb.CancelLearningRunResponse:
         """Asks the learning run to stop."""
-        run = await api.cancel(self._agents.runs, request.name, controller=self._controller)
+        run = await api.cancel(self._records.runs, request.name, controller=self._controller)
         return pb.CancelLearningRunResponse(learning_run=run)
 
     async def DeleteLearningRun(
@@ -160,7 +160,7 @@ class AgentServicer(AgentServiceServicer):
     ) -> pb.DeleteLearningRunResponse:
         """Deletes the learning run once it has ended."""
         await api.delete(
-            self._agents.runs,
+            self._records.runs,
             request.name,
             etag=request.etag,
             launcher=self._launcher,

@@ -57,18 +57,17 @@ def check_observation(
     Raises:
         InvalidField: it is not an element of the space, or not finite.
     """
-    rule = _broken_rule(value, space)
-    if rule:
-        raise InvalidField(
-            f"the {field.rpartition('.')[2]} does not fit the agent", violations=[FieldViolation(field, rule)]
-        )
-    return value if isinstance(value, int) else np.asarray(value, dtype=np.float32)
-
-
-def _broken_rule(value: int | Sequence[float], space: ObservationSpace) -> str:
     if isinstance(space, Discrete):
-        fits = isinstance(value, int) and 0 <= value < space.size
-        return "" if fits else f"must be a whole number from 0 to {space.size - 1}, as `discrete`"
-    if isinstance(value, int) or len(value) != space.size:
-        return f"must have {space.size} values for the shape {list(space.shape)}, as `box`"
-    return "" if np.isfinite(np.asarray(value, dtype=np.float32)).all() else "must be finite"
+        if isinstance(value, int) and 0 <= value < space.size:
+            return value
+        rule = f"must be a whole number from 0 to {space.size - 1}, as `discrete`"
+    elif isinstance(value, int) or len(value) != space.size:
+        rule = f"must have {space.size} values for the shape {list(space.shape)}, as `box`"
+    else:
+        numbers = np.asarray(value, dtype=np.float32)
+        if np.isfinite(numbers).all():
+            return numbers
+        rule = "must be finite"
+    raise InvalidField(
+        f"the {field.rpartition('.')[2]} does not fit the agent", violations=[FieldViolation(field, rule)]
+    )

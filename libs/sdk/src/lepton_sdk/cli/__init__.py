@@ -3,12 +3,13 @@
 Subcommands are imported when they are used, so that `lepton --help` answers at once.
 
 Exit codes: 0 done; 1 the job or the service failed; 2 wrong usage; 3 not found; 4 refused (bad input, wrong
-state, conflict); 5 a service does not answer, or not in time; 6 not allowed; 130 interrupted.
+state, conflict); 5 a service does not answer, or not in time; 6 not allowed; 130 interrupted; 143 ended.
 """
 
 import importlib
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -56,13 +57,12 @@ class LazyGroup(click.Group):
     "--output",
     type=click.Choice(["table", "json"]),
     default="table",
-    help="What to print.",
+    help="How to print the result. With json, progress and failures are JSON too, on stderr, one a line.",
 )
 @click.option(
     "--endpoints",
     type=click.Path(path_type=Path),
-    envvar="LEPTON_ENDPOINTS",
-    help="The endpoints.json of the services.  [default: ~/.lepton/endpoints.json]",
+    help="The endpoints.json of the services.  [default: $LEPTON_ENDPOINTS, else ~/.lepton/endpoints.json]",
 )
 @click.version_option(package_name="lepton-sdk", message="%(version)s")
 @click.pass_context
@@ -71,6 +71,14 @@ def command(context: click.Context, output: str, endpoints: Path | None) -> None
     context.obj = {"output": output, "endpoints": endpoints}
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry point of the `lepton` command."""
-    sys.exit(command(prog_name="lepton", standalone_mode=True))
+    try:
+        sys.exit(command.main(prog_name="lepton", standalone_mode=False))
+    except click.ClickException as wrong:
+        wrong.show()
+        sys.exit(wrong.exit_code)
+    except click.Abort:
+        # An interrupt, which by itself click would end with 1.
+        click.echo("interrupted", err=True)
+        sys.exit(130)

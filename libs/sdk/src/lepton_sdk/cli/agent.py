@@ -1,18 +1,16 @@
 """`lepton agent`: let agents act and learn."""
 
-import json
 import uuid
 
 import click
 
 from lepton.agent.v1 import agent_pb2
-from lepton_common.errors import InvalidField
 from lepton_sdk.cli.arguments import full_name, read_json, read_message
 from lepton_sdk.cli.output import Output
 from lepton_sdk.cli.progress import follow
 from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
-from lepton_sdk.jobs import state_name, wait
+from lepton_sdk.jobs import state_name
 
 
 @click.group()
@@ -78,6 +76,16 @@ async def show(client: Client, output: Output, agent: str) -> None:
 
 @command.command()
 @click.argument("agent")
+@connected
+async def delete(client: Client, output: Output, agent: str) -> None:
+    """Delete AGENT with its decisions and learning runs. Its policies stay as models."""
+    name = full_name("agents", agent)
+    await client.agents.delete(name)
+    output.done(f"deleted {name}", {"deleted": name})
+
+
+@command.command()
+@click.argument("agent")
 @click.option("--steps", type=int, default=0, help="Steps in the agent's environment.")
 @click.option("--from-feedback", is_flag=True, help="Learn from the stored decisions instead.")
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
@@ -106,13 +114,13 @@ async def learn(
     if detach:
         output.done(run.name, {"name": run.name})
         return
-    with JobDisplay(output) as display:
-        ended = await wait(
-            client.agents.watch_run(run.name),
-            lambda changed: display.show("learn", changed),
-        )
-    if not output.json:
-        click.echo(f"{ended.name}: mean reward {ended.mean_reward:.4g}, policy {ended.model_version}")
+    ended = await follow(output, "learn", run.name, updates=client.agents.watch_run(run.name))
+    output.resource(ended, lambda: click.echo(_summary(ended)))
+
+
+def _summary(run: agent_pb2.LearningRun) -> str:
+    reward = f"mean reward {run.mean_reward:.4g}, " if run.HasField("mean_reward") else ""
+    return f"{run.name}: {reward}policy {run.model_version}"
 
 
 @command.command()
@@ -125,7 +133,7 @@ async def runs(client: Client, output: Output, agent: str) -> None:
         {
             "NAME": lambda each: each.name,
             "STATE": state_name,
-            "MEAN REWARD": lambda each: each.mean_reward,
+            "MEAN REWARD": lambda each: each.mean_reward if each.HasField("mean_reward") else None,
             "POLICY": lambda each: each.model_version,
             "MESSAGE": lambda each: each.status.error.message or each.status.message,
         },
@@ -139,17 +147,10 @@ async def runs(client: Client, output: Output, agent: str) -> None:
 @connected
 async def act(client: Client, output: Output, agent: str, observation: str, episode: str) -> None:
     """Let AGENT choose for OBSERVATION: a whole number, or JSON numbers such as [0.1, 0, 0.02, 0]."""
-    try:
-        seen = json.loads(observation)
-    except json.JSONDecodeError as wrong:
-        raise InvalidField(f"the observation is not JSON: {wrong}") from wrong
+    seen = read_json(observation, "the observation")
     decision = await client.agents.act(full_name("agents", agent), seen, episode=episode)
-    if output.json:
-        output.resource(decision)
-    else:
-        click.echo(
-            f"action {decision.action} (probability {decision.probability:.4f}), decision {decision.id}"
-        )
+    chosen = f"action {decision.action} (probability {decision.probability:.4f}), decision {decision.id}"
+    output.resource(decision, lambda: click.echo(chosen))
 
 
 @command.command()
@@ -171,13 +172,14 @@ async def feedback(
     next_observation: str,
 ) -> None:
     """Tell AGENT what REWARD came of DECISION."""
+    seen = read_json(next_observation, "--next-observation") if next_observation else None
     told = await client.agents.feedback(
         full_name("agents", agent),
         decision,
         reward,
         terminated=terminated,
         truncated=truncated,
-        next_observation=json.loads(next_observation) if next_observation else None,
+        next_observation=seen,
     )
     output.done(
         f"recorded reward {reward:g} of decision {told.id}",

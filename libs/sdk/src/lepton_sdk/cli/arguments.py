@@ -45,9 +45,7 @@ def read_message(text: str, message: M, where: str) -> M:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as wrong:
         raise InvalidField(f"{where}: {wrong}") from wrong
     if not isinstance(content, dict):
-        raise InvalidField(
-            f"{where} must be a JSON object, or @FILE of one, and not {text!r:.60}"
-        )
+        raise InvalidField(f"{where} must be a JSON object, or @FILE of one, and not {text!r:.60}")
     try:
         return ParseDict(content, message)
     except ParseError as wrong:

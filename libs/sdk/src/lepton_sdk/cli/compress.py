@@ -8,10 +8,10 @@ from lepton.compression.v1 import compression_pb2
 from lepton_sdk.cli.arguments import full_name, read_message, version_name
 from lepton_sdk.cli.jobs import add_job_commands
 from lepton_sdk.cli.output import Output
-from lepton_sdk.cli.progress import JobDisplay
+from lepton_sdk.cli.progress import follow
 from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
-from lepton_sdk.jobs import state_name, wait
+from lepton_sdk.jobs import state_name
 
 
 @click.group()
@@ -57,13 +57,8 @@ async def start(
     if detach:
         output.done(job.name, {"name": job.name})
         return
-    with JobDisplay(output) as display:
-        ended = await wait(
-            client.compression.watch(job.name),
-            lambda changed: display.show("compress", changed),
-        )
-    if not output.json:
-        describe(output, ended)
+    ended = await follow(output, "compress", job.name, updates=client.compression.watch(job.name))
+    output.resource(ended, lambda: describe(output, ended))
 
 
 def describe(output: Output, job: compression_pb2.CompressionJob) -> None:

@@ -73,10 +73,7 @@ async def push(
             client.datasets.watch_version(created.name),
             lambda changed: display.show("dataset", changed),
         )
-    if output.json:
-        output.resource(built)
-        return
-    _describe(output, built)
+    output.resource(built, lambda: _describe(output, built))
 
 
 def _source(text: str) -> tuple[dataset_pb2.Source, Path]:
@@ -163,10 +160,7 @@ async def versions(client: Client, output: Output, dataset: str) -> None:
 async def show(client: Client, output: Output, version: str) -> None:
     """Show a VERSION: `digits` (the latest), `digits@2` or its full name."""
     found = await client.datasets.get_version(version_name("datasets", version))
-    if output.json:
-        output.resource(found)
-    else:
-        _describe(output, found)
+    output.resource(found, lambda: _describe(output, found))
 
 
 @command.command()

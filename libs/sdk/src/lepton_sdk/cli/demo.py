@@ -1,14 +1,13 @@
 """`lepton demo`: carry real data through the whole story."""
 
-import asyncio
-import shutil
 from pathlib import Path
 
 import click
 
+from lepton_sdk.cli.output import Output
 from lepton_sdk.cli.progress import JobDisplay
 from lepton_sdk.cli.run import PipelineDisplay
-from lepton_sdk.cli.session import Output, guarded
+from lepton_sdk.cli.session import guarded
 
 
 @click.command()
@@ -34,24 +33,24 @@ def command(context: click.Context, report: Path, fashion_mnist: Path | None, re
     trained, a compressed and a served model, and an agent learns to balance a pole. Writes report.html and
     report.json."""
     output = Output(context.find_root().obj["output"] == "json")
-    if not resume:
-        shutil.rmtree(report / "cloud", ignore_errors=True)
-    guarded(lambda: asyncio.run(_demo(output, report, fashion_mnist)))
+    guarded(lambda: _demo(output, report, fashion_mnist, resume=resume))
 
 
-async def _demo(output: Output, folder: Path, fashion_mnist: Path | None) -> None:
+async def _demo(output: Output, folder: Path, fashion_mnist: Path | None, *, resume: bool) -> None:
     from lepton_sdk import plots
     from lepton_sdk.client import Client
     from lepton_sdk.demo import data, report, story
-    from lepton_sdk.local import running
+    from lepton_sdk.local import clear, running
 
     images = data.fashion(fashion_mnist) if fashion_mnist else data.digits(folder / "data")
+    if not resume:
+        await clear(folder / "cloud")
     async with running(folder / "cloud") as cloud, Client(cloud.addresses) as client:
         with JobDisplay(output) as display:
             told = await story.tell(client, images, folder, PipelineDisplay(output, display))
         report.write(told, folder)
         if output.json:
-            output.line({"figures": told.figures()})
+            output.document(told.figures())
             return
         assert told.outcome.learning_run is not None and told.outcome.training_job is not None
         click.echo(plots.curves_text(told.outcome.training_job.status.metrics))

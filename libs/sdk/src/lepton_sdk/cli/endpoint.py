@@ -18,7 +18,7 @@ def _targets(texts: tuple[str, ...]) -> dict[str, int]:
     targets = {}
     for text in texts:
         version, _, weight = text.partition("=")
-        if weight and not weight.isdigit():
+        if weight and not weight.isdecimal():
             raise click.UsageError(f"{text!r}: the weight after = is a whole number")
         targets[version_name("models", version)] = int(weight or 100)
     return targets
@@ -39,10 +39,7 @@ async def put(client: Client, output: Output, endpoint: str, targets: tuple[str,
     made = await client.endpoints.put(endpoint.removeprefix("endpoints/"), _targets(targets))
     if wait:
         made = await client.endpoints.wait_ready(made.name)
-    if output.json:
-        output.resource(made)
-    else:
-        describe(output, made)
+    output.resource(made, lambda: describe(output, made))
 
 
 @command.command("list")
@@ -67,10 +64,7 @@ async def list_(client: Client, output: Output) -> None:
 async def show(client: Client, output: Output, endpoint: str) -> None:
     """Show ENDPOINT and what every server says of it."""
     found = await client.endpoints.get(full_name("endpoints", endpoint))
-    if output.json:
-        output.resource(found)
-    else:
-        describe(output, found)
+    output.resource(found, lambda: describe(output, found))
 
 
 @command.command()

@@ -7,7 +7,7 @@ import click
 
 from lepton_sdk.cli.arguments import full_name
 from lepton_sdk.cli.output import Output
-from lepton_sdk.cli.progress import follow
+from lepton_sdk.cli.progress import amount, follow
 from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import state_name
@@ -15,7 +15,7 @@ from lepton_sdk.jobs import state_name
 COLUMNS: dict[str, Callable[[Any], object]] = {
     "NAME": lambda job: job.name,
     "STATE": state_name,
-    "PROGRESS": lambda job: f"{job.status.progress.done}/{job.status.progress.total}",
+    "PROGRESS": lambda job: amount(job.status.progress),
     "MODEL VERSION": lambda job: job.model_version,
     "MESSAGE": lambda job: job.status.error.message or job.status.message,
 }
@@ -48,10 +48,7 @@ def add_job_commands(
     async def show(client: Client, output: Output, job: str) -> None:
         """Show JOB: what was asked, how far it is, what came out."""
         found = await calls(client).get(full_name(collection, job))
-        if output.json:
-            output.resource(found)
-        else:
-            describe(output, found)
+        output.resource(found, lambda: describe(output, found))
 
     @group.command()
     @click.argument("job")
@@ -59,10 +56,8 @@ def add_job_commands(
     async def watch(client: Client, output: Output, job: str) -> None:
         """Follow JOB to its end."""
         name = full_name(collection, job)
-        with JobDisplay(output) as display:
-            ended = await wait(calls(client).watch(name), lambda changed: display.show("job", changed))
-        if not output.json:
-            describe(output, ended)
+        ended = await follow(output, "job", name, updates=calls(client).watch(name))
+        output.resource(ended, lambda: describe(output, ended))
 
     @group.command()
     @click.argument("job")

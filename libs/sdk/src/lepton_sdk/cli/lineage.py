@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from lepton.model.v1 import model_pb2
-from lepton_sdk.cli.session import Output, as_dict, connected, version_name
+from lepton_sdk.cli.arguments import version_name
+from lepton_sdk.cli.output import Output, as_dict
+from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
 
 if TYPE_CHECKING:
@@ -23,22 +25,21 @@ async def command(client: Client, output: Output, version: str) -> None:
     if output.json:
         output.document([as_dict(node) for node in nodes])
         return
-    from rich.console import Console
     from rich.tree import Tree
 
-    by_name = {node.name: node for node in nodes}
     tree = Tree(_label(nodes[0]))
-    _grow(tree, nodes[0], by_name)
-    Console().print(tree)
+    _grow(tree, nodes[0], {node.name: node for node in nodes[1:]})
+    output.show(tree)
 
 
-def _grow(tree: Tree, node: model_pb2.LineageNode, by_name: dict[str, model_pb2.LineageNode]) -> None:
+def _grow(tree: Tree, node: model_pb2.LineageNode, unseen: dict[str, model_pb2.LineageNode]) -> None:
     for name in node.parents:
-        parent = by_name.get(name)
+        # What several nodes were made from is followed under the first of them.
+        parent = unseen.pop(name, None)
         if parent is None:
             tree.add(name)
         else:
-            _grow(tree.add(_label(parent)), parent, by_name)
+            _grow(tree.add(_label(parent)), parent, unseen)
 
 
 def _label(node: model_pb2.LineageNode) -> str:

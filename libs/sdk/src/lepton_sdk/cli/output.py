@@ -48,16 +48,27 @@ class Output:
         click.echo(json.dumps(_standard(content), indent=2))
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Print a table for a person."""
+        """Print a table for a person: as wide as a terminal, or a line a row for `grep` and the like."""
+        numeric = [bool(rows) and all(map(_is_number, column)) for column in zip(*rows, strict=True)]
+        numeric = numeric or [False] * len(heads)
+        cells = [[cell(value) for value in row] for row in rows]
+        if not sys.stdout.isatty():
+            widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+            for row in (heads, *cells):
+                aligned = (
+                    text.rjust(width) if right else text.ljust(width)
+                    for text, width, right in zip(row, widths, numeric, strict=True)
+                )
+                click.echo("  ".join(aligned).rstrip())
+            return
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for place, head in enumerate(heads):
-            numeric = all(isinstance(row[place], int | float) for row in rows)
-            table.add_column(head, justify="right" if rows and numeric else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(cell(value) for value in row))
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for head, right in zip(heads, numeric, strict=True):
+            table.add_column(head, justify="right" if right else "left", overflow="fold")
+        for row in cells:
+            table.add_row(*row)
         self.show(table)
 
     def show(self, picture: object) -> None:
@@ -80,6 +91,10 @@ class Output:
     def news(self, message: str, content: object) -> None:
         """Say on stderr what happens: a sentence, or a line of JSON."""
         click.echo(json.dumps(_standard(content)) if self.json else message, err=True)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def cell(value: object) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from lepton_sdk import pipeline
+from lepton_sdk.cli.output import Output, as_dict
 from lepton_sdk.cli.progress import JobDisplay
-from lepton_sdk.cli.session import Output, as_dict, connected
+from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import Job
 
@@ -29,7 +30,7 @@ async def command(client: Client, output: Output, file: Path) -> None:
     }
     if output.json:
         document = {stage: as_dict(resource) for stage, resource in made.items() if resource is not None}
-        output.line({"outcome": document | {"endpoint": outcome.endpoint, "reused": outcome.reused}})
+        output.document(document | {"endpoint": outcome.endpoint, "reused": outcome.reused})
         return
     rows = [
         [
@@ -54,8 +55,7 @@ class PipelineDisplay(pipeline.Watcher):
         self._display = display
 
     def stage(self, stage: str, resource: str) -> None:
-        if not self._output.json:
-            click.echo(f"{stage}: {resource}", err=True)
+        self._output.news(f"{stage}: {resource}", {"stage": stage, "name": resource})
 
     def uploaded(self, filename: str, done: int, total: int) -> None:
         self._display.count(filename, done, total)

@@ -3,16 +3,14 @@
 import asyncio
 import functools
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec
 
 import click
-from google.protobuf.message import Message
 
-from lepton_common.errors import Code, InvalidField, LeptonError, WorkerLost
+from lepton_common.errors import Code, LeptonError, WorkerLost
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.cli.output import Output
 from lepton_sdk.client import Client
@@ -37,7 +35,6 @@ WAITING_SECONDS = 2.0
 """How long a service may not be reached before the user is told what is waited for."""
 
 P = ParamSpec("P")
-M = TypeVar("M", bound=Message)
 
 
 def connected(
@@ -76,16 +73,29 @@ async def _say_what_is_waited_for(client: Client, output: Output) -> None:
 def guarded(action: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run, and end the process with the exit code that a failure calls for."""
     try:
-        asyncio.run(action())
+        asyncio.run(_ending_in_order(action))
     except LeptonError as error:
         report(str(error), error.reason, error)
         sys.exit(exit_code(error))
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
     except BrokenPipeError:
         # Whoever read the output has seen enough; click ends quietly.
         raise
     except OSError as failure:
         report(str(failure), "OS_ERROR")
         sys.exit(1)
+
+
+async def _ending_in_order(action: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """On SIGTERM, and when the terminal is closed, put things in order as on Ctrl-C."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # `nohup` has it ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await action()
 
 
 def exit_code(error: LeptonError) -> int:
@@ -111,5 +121,3 @@ def report(message: str, reason: str, error: LeptonError | None = None) -> None:
         click.echo(f"  {each.field}: {each.description}", err=True)
     if error is not None and error.code == Code.UNAVAILABLE:
         click.echo("`lepton status` shows which services answer; `lepton up` starts them here.", err=True)
-
-

@@ -5,12 +5,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import asdict
 
 import click
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lepton_common.errors import LeptonError
-from lepton_common.rpc import connect
-from lepton_sdk.cli.session import Output, connected
+from lepton_sdk.cli.output import Output
+from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import FINAL, Job
 
@@ -22,7 +20,7 @@ ANSWER_SECONDS = 3.0
 async def command(client: Client, output: Output) -> None:
     """Show every service, its health, and how much work is open. Ends with 5 if a service does not answer."""
     addresses = asdict(client.addresses)
-    health = asyncio.gather(*map(_health, addresses.values()))
+    health = asyncio.gather(*(client.health(service, seconds=ANSWER_SECONDS) for service in addresses))
     work = asyncio.gather(
         _count("datasets", client.datasets.list()),
         _open_jobs(client.training.list()),
@@ -45,18 +43,7 @@ async def command(client: Client, output: Output) -> None:
             [[service.replace("_", "-"), *rest] for service, *rest in rows],
         )
     if any(state != "SERVING" for _, _, state, _ in rows):
-        click.get_current_context().exit(5)
-
-
-async def _health(address: str) -> str:
-    async with connect(address) as channel:
-        try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
-                health_pb2.HealthCheckRequest(), timeout=ANSWER_SECONDS
-            )
-        except grpc.aio.AioRpcError as failure:
-            return f"NO ANSWER ({failure.code().name})"
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        raise SystemExit(5)
 
 
 async def _open_jobs(listing: Awaitable[Sequence[Job]]) -> str:

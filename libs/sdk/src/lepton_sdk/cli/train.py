@@ -6,13 +6,14 @@ from pathlib import Path
 import click
 
 from lepton.training.v1 import training_pb2
+from lepton_common.errors import InvalidField
 from lepton_sdk.cli.arguments import full_name, read_message, version_name
 from lepton_sdk.cli.jobs import add_job_commands
-from lepton_sdk.cli.output import Output
-from lepton_sdk.cli.progress import JobDisplay
+from lepton_sdk.cli.output import Output, as_dict
+from lepton_sdk.cli.progress import follow
 from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
-from lepton_sdk.jobs import state_name, wait
+from lepton_sdk.jobs import state_name
 
 
 @click.group()
@@ -34,8 +35,8 @@ def command() -> None:
 )
 @click.option(
     "--keras-config",
-    type=click.Path(path_type=Path, exists=True),
-    help="A Keras model's to_json().",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File that a Keras model's to_json() was written to.",
 )
 @click.option("--epochs", type=int, default=0, help="Passes over the data at most.  [default: 20]")
 @click.option("--batch-size", type=int, default=0, help="Records a step.  [default: 64]")
@@ -66,7 +67,7 @@ async def start(
     stem = training.dataset_version.split("/")[1]
     training.model = full_name("models", model) if model else training.model or f"models/{stem}"
     if keras_config is not None:
-        training.keras_config.json = keras_config.read_text()
+        training.keras_config.json = _read_text(keras_config)
     elif family is not None:
         getattr(training, family).SetInParent()
     elif training.WhichOneof("architecture") is None:
@@ -79,29 +80,33 @@ async def start(
     if detach:
         output.done(job.name, {"name": job.name})
         return
-    with JobDisplay(output) as display:
-        ended = await wait(
-            client.training.watch(job.name),
-            lambda changed: display.show("train", changed),
-        )
-    if not output.json:
-        describe(output, ended)
+    ended = await follow(output, "train", job.name, updates=client.training.watch(job.name))
+    output.resource(ended, lambda: describe(output, ended))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise InvalidField(f"--keras-config: {path} cannot be read: {wrong}") from wrong
 
 
 @command.command()
 @click.argument("job")
-@click.option("--png", type=click.Path(path_type=Path), help="Write the curves to this file.")
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Write the curves to this file.")
 @connected
 async def plot(client: Client, output: Output, job: str, png: Path | None) -> None:
-    """Draw the learning curves of JOB in the terminal, and as a PNG if asked."""
+    """Draw the learning curves of JOB in the terminal, or as a PNG. As JSON: their points."""
     from lepton_sdk import plots
 
     found = await client.training.get(full_name("trainingJobs", job))
     if png is not None:
         png.write_bytes(plots.curves_png(found.status.metrics, title=found.name))
         output.done(f"wrote {png}", {"png": str(png)})
-    if not output.json:
-        click.echo(plots.curves_text(found.status.metrics))
+    elif output.json:
+        output.document([as_dict(series) for series in found.status.metrics])
+    else:
+        click.echo(plots.curves_text(found.status.metrics) or f"{found.name} has no metrics yet")
 
 
 def describe(output: Output, job: training_pb2.TrainingJob) -> None:

@@ -1,7 +1,6 @@
 """`lepton up`: start every service on this machine."""
 
 import asyncio
-import contextlib
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 import click
 
 from lepton_sdk.addresses import home
-from lepton_sdk.cli.session import Output, guarded
+from lepton_sdk.cli.output import Output
+from lepton_sdk.cli.session import guarded
 from lepton_sdk.local import FIRST_PORT, running
 
 
@@ -21,8 +21,9 @@ from lepton_sdk.local import FIRST_PORT, running
 )
 @click.option(
     "--first-port",
+    type=click.IntRange(0, 65530),
     default=FIRST_PORT,
-    help="The services take this port and the next five.",
+    help="The services take this port and the next five, where these are free; 0: any.",
 )
 @click.pass_context
 def command(context: click.Context, directory: Path | None, first_port: int) -> None:
@@ -31,7 +32,7 @@ def command(context: click.Context, directory: Path | None, first_port: int) -> 
     What was stored is there again at the next start, and jobs that were running go on.
     """
     output = Output(context.find_root().obj["output"] == "json")
-    guarded(lambda: asyncio.run(_up(output, directory or home(), first_port)))
+    guarded(lambda: _up(output, directory or home(), first_port))
 
 
 async def _up(output: Output, directory: Path, first_port: int) -> None:
@@ -41,7 +42,7 @@ async def _up(output: Output, directory: Path, first_port: int) -> None:
         loop.add_signal_handler(number, stop.set)
     async with running(directory, first_port=first_port) as cloud:
         if output.json:
-            output.line(asdict(cloud.addresses) | {"endpoints": str(cloud.endpoints_file)})
+            output.document(asdict(cloud.addresses) | {"endpoints": str(cloud.endpoints_file)})
         else:
             output.table(
                 ["SERVICE", "ADDRESS", "LOG"],
@@ -55,7 +56,5 @@ async def _up(output: Output, directory: Path, first_port: int) -> None:
                 ],
             )
             click.echo(f"addresses are in {cloud.endpoints_file}; stop with Ctrl-C")
-        with contextlib.suppress(asyncio.CancelledError):
-            await stop.wait()
-        if not output.json:
-            click.echo("stopping: finishing what is in flight", err=True)
+        await stop.wait()
+        output.news("stopping: finishing what is in flight", {"state": "stopping"})

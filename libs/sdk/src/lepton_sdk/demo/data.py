@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lepton_common.errors import MalformedFile
+from lepton_common.errors import MalformedFile, WrongState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,8 +40,15 @@ class Images:
 
 def digits(folder: Path) -> Images:
     """The 1,797 handwritten digits of 8x8 grey levels that scikit-learn carries (Alpaydin and Kaynak,
-    UCI 1998), written as NPZ files below `folder`."""
-    from sklearn.datasets import load_digits
+    UCI 1998), written as NPZ files below `folder`.
+
+    Raises:
+        WrongState: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as missing:
+        raise WrongState("the digits come with scikit-learn: install `lepton-sdk[demo]`") from missing
 
     found = load_digits()
     # Grey levels 0..16 become bytes, so that they look like any other image.
@@ -88,4 +96,7 @@ def fashion(folder: Path) -> Images:
 
 
 def _idx(path: Path, *, header: int) -> NDArray[np.uint8]:
-    return np.frombuffer(gzip.decompress(path.read_bytes()), dtype=np.uint8, offset=header)
+    try:
+        return np.frombuffer(gzip.decompress(path.read_bytes()), dtype=np.uint8, offset=header)
+    except (OSError, EOFError, ValueError, zlib.error) as wrong:
+        raise MalformedFile(f"{path} is not IDX: {wrong}") from wrong

@@ -4,9 +4,10 @@ and an empty cell is a missing value. Empty lines are no records.
 """
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -68,19 +69,15 @@ def _header(path: Path, file: str) -> list[str]:
     return column_names(file, headers)
 
 
-class _Quotes:
+class _File(io.BufferedReader):
     """A file that counts the quotes that are read from it."""
 
-    closed = False
+    quotes = 0
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.count = 0
-
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         """Read on."""
-        data = self._stream.read(size)
-        self.count += data.count(b'"')
+        data = super().read(size)
+        self.quotes += data.count(b'"')
         return data
 
 
@@ -123,7 +120,7 @@ class _Places:
 
 def _batches(path: Path, file: str, *, names: list[str], wanted: list[str]) -> Iterator[RecordBatch]:
     places = _Places(len(names))
-    with path.open("rb") as stream:
+    with _File(path.open("rb", buffering=0)) as stream:
         for rows in _rows(stream, file, names=names, wanted=wanted, places=places):
             yield _texts(rows, *places.number(rows.num_rows))
     rest = places.rest()
@@ -132,13 +129,12 @@ def _batches(path: Path, file: str, *, names: list[str], wanted: list[str]) -> I
 
 
 def _rows(
-    stream: BinaryIO, file: str, *, names: list[str], wanted: list[str], places: _Places
+    stream: _File, file: str, *, names: list[str], wanted: list[str], places: _Places
 ) -> Iterator[pa.RecordBatch]:
     count, last = 0, None
-    quotes = _Quotes(stream)
     try:
         with open_csv(
-            pa.PythonFile(quotes, "r"),
+            stream,
             # Several threads would leave pyarrow without the numbers of broken rows. Any bytes are Latin-1,
             # so none keep it from parsing a row; what they are in UTF-8 is found out cell by cell.
             read_options=ReadOptions(
@@ -165,8 +161,8 @@ def _rows(
     # pyarrow takes the end of the file for the end of an open quote, and all rows in it for one.
     ends = [places.last_broken]
     if last is not None:
-        ends += [cell for cells in last.columns for cell in cells.to_pylist()]
-    if quotes.count % 2 and any("\n" in text for text in ends):
+        ends += [str(cell) for cells in last.columns for cell in cells.to_pylist()]
+    if stream.quotes % 2 and any("\n" in text for text in ends):
         raise malformed(file, "the last row", "a quote is never closed", expected=_ROW_END)
 
 

@@ -49,14 +49,14 @@ def decode(data: bytes, shape: tuple[int, ...] | None = None) -> NDArray[np.uint
             if found[0] * found[1] * 4 > MAX_RECORD_BYTES:
                 raise UnusableImage(f"the image has {found[1]} x {found[0]} pixels; {_MOST_PIXELS}")
             mode = _target_mode(image.mode, found, shape or found)
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+            pixels = (image if image.mode == mode else image.convert(mode)).tobytes()
     except UnusableImage:
         raise
     except _BOMBS as error:
         raise UnusableImage(f"the image is far too large; {_MOST_PIXELS}") from error
     except _DAMAGE as error:
         raise UnusableImage("the image is damaged or none; expected PNG, JPEG or BMP") from error
-    return pixels.reshape(shape or found)
+    return np.frombuffer(pixels, np.uint8).reshape(shape or found)
 
 
 def _target_mode(mode: str, found: tuple[int, ...], shape: tuple[int, ...]) -> str:

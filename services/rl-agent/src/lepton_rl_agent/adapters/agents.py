@@ -20,7 +20,7 @@ _RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Agents:
+class AgentRecords:
     """The agents of this service.
 
     Attributes:

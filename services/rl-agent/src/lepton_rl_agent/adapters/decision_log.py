@@ -55,7 +55,7 @@ _INSERT = text(
     "INSERT INTO decisions (agent, id, request_id, decision) "
     "VALUES (:agent, :id, :request_id, :decision) ON CONFLICT DO NOTHING"
 )
-# Both databases know the clause; SQLAlchemy has no common form of it.
+"""Both databases know the clause; SQLAlchemy has no common form of it."""
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
@@ -151,7 +151,11 @@ class DecisionLog:
             .limit(1)
         )
         after = await self._database.read(lambda session: session.connection.execute(first).scalar()) or 0
-        while rows := await self._database.read(_reading(agent, after, MAX_PAGE_SIZE)):
+        # Counted, since others go on writing.
+        for left in range(limit, 0, -MAX_PAGE_SIZE):
+            rows = await self._database.read(_reading(agent, after, min(left, MAX_PAGE_SIZE)))
+            if not rows:
+                return
             for row in rows:
                 yield _decode(row)
             after = rows[-1].position
