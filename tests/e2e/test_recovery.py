@@ -2,6 +2,7 @@
 running the pipeline again finishes it."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -50,6 +51,20 @@ async def run_to_its_end(client: Client, wanted: pipeline.Pipeline) -> pipeline.
     return await pipeline.run(client, wanted)
 
 
+def workers_of(cloud: LocalCloud) -> list[int]:
+    """Process ids of the workers that run for this cloud, and for no other on this machine."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        with contextlib.suppress(psutil.Error):
+            if (
+                any(word.startswith("lepton_") and word.endswith(".worker") for word in words)
+                and str(cloud.directory) in process.environ()["LEPTON_OBJECT_STORE_URL"]
+            ):
+                found.append(process.pid)
+    return found
+
+
 async def kill_at_random(cloud: LocalCloud, seed: int) -> list[str]:
     """Every few seconds, SIGKILL for a service or a worker, until cancelled."""
     chance = random.Random(seed)
@@ -58,13 +73,7 @@ async def kill_at_random(cloud: LocalCloud, seed: int) -> list[str]:
         while True:
             await asyncio.sleep(chance.uniform(2, 5))
             services = {p.handle.pid: p.service for p in cloud.processes.values() if p.handle is not None}
-            workers = {
-                process.pid: "worker"
-                for process in psutil.process_iter(["cmdline"])
-                if any(
-                    ".worker" in word and word.startswith("lepton_") for word in process.info["cmdline"] or []
-                )
-            }
+            workers = dict.fromkeys(workers_of(cloud), "worker")
             # A worker needs 15 seconds to do anything: kill services most of the time.
             victims = workers if workers and chance.random() < 0.2 else services
             victim = chance.choice(sorted(victims))
