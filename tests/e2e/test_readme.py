@@ -20,7 +20,7 @@ EXAMPLE = re.compile(
 )
 INFERENCE = "127.0.0.1:7105"
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 
 
 def examples() -> Iterator[re.Match[str]]:

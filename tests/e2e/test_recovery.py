@@ -17,7 +17,7 @@ from lepton_sdk import pipeline
 from lepton_sdk.client import Client
 from lepton_sdk.local import LocalCloud
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 
 
 def story(digits: Path) -> pipeline.Pipeline:

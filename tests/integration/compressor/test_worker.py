@@ -28,6 +28,8 @@ from lepton_learn.schema import PREDICTION, PROBABILITIES, Transform
 from .sources import Source, customers, diabetes, digits, houses, train_source
 
 pytestmark = [
+    # Importing TensorFlow takes ten seconds of a core, and a machine may be busy with other tests.
+    pytest.mark.timeout(300),
     # Keras 3.15 asks TensorFlow's variables for their values in a way that numpy 2.4 warns of.
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
     # The converter says which weights are too small for float16.

@@ -24,7 +24,6 @@ from .conftest import SHOP, AgentService
 if TYPE_CHECKING:
     from .conftest import Registry
 
-READY_SECONDS = 3.0
 REST_BYTES = 200 * 1024 * 1024
 
 
@@ -34,7 +33,6 @@ class Process:
 
     handle: subprocess.Popen[bytes]
     address: str
-    ready_cpu_seconds: float
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -60,16 +58,13 @@ def process(folder: Path, registry: Registry) -> Iterator[Process]:
             while not address_file.exists():
                 assert handle.poll() is None and time.monotonic() < deadline
                 time.sleep(0.02)
-            times = psutil.Process(handle.pid).cpu_times()
-            yield Process(handle, address_file.read_text(), times.user + times.system)
+            yield Process(handle, address_file.read_text())
         finally:
             handle.kill()
 
 
-async def test_it_is_small_soon_ready_and_ends_when_told(tmp_path: Path, registry: Registry) -> None:
+async def test_it_is_small_and_ends_when_told(tmp_path: Path, registry: Registry) -> None:
     with process(tmp_path, registry) as running:
-        # On a machine that does nothing else this is the time it takes.
-        assert running.ready_cpu_seconds < READY_SECONDS
         assert psutil.Process(running.handle.pid).memory_info().rss < REST_BYTES
         running.handle.terminate()
         assert running.handle.wait(30) == 0

@@ -23,7 +23,6 @@ from lepton_common.rpc import connect
 if TYPE_CHECKING:
     from .conftest import Neighbours
 
-READY_SECONDS = 3.0
 REST_BYTES = 200 * 1024 * 1024
 
 
@@ -33,7 +32,6 @@ class Process:
 
     handle: subprocess.Popen[bytes]
     address: str
-    ready_cpu_seconds: float
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -60,16 +58,13 @@ def running(folder: Path, neighbours: Neighbours) -> Iterator[Process]:
             while not address_file.exists():
                 assert handle.poll() is None and time.monotonic() < deadline
                 time.sleep(0.02)
-            times = psutil.Process(handle.pid).cpu_times()
-            yield Process(handle, address_file.read_text(), times.user + times.system)
+            yield Process(handle, address_file.read_text())
         finally:
             handle.kill()
 
 
-async def test_it_is_small_and_soon_ready(tmp_path: Path, neighbours: Neighbours) -> None:
+async def test_it_is_small(tmp_path: Path, neighbours: Neighbours) -> None:
     with running(tmp_path, neighbours) as process:
-        # On a machine that does nothing else this is the time it takes.
-        assert process.ready_cpu_seconds < READY_SECONDS
         assert psutil.Process(process.handle.pid).memory_info().rss < REST_BYTES
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from lepton.job.v1 import job_pb2
 from lepton.job.v1.job_pb2 import (
     JOB_STATE_CANCELLED,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lepton_common.errors import (
     Cancelled,
     DependencyUnavailable,

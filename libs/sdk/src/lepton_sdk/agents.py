@@ -2,8 +2,7 @@
 
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from operator import index
-from typing import SupportsIndex
+from numbers import Integral
 
 from grpc import aio
 
@@ -61,7 +60,7 @@ class Agents:
         """
         request = agent_pb2.ActRequest(
             agent=agent,
-            observation=_observation(observation),
+            observation=observation_of(observation),
             episode=episode,
             request_id=request_id or str(uuid.uuid4()),
         )
@@ -80,7 +79,7 @@ class Agents:
         """Tell what became of the decision of this id."""
         feedback = agent_pb2.Feedback(reward=reward, terminated=terminated, truncated=truncated)
         if next_observation is not None:
-            feedback.next_observation.CopyFrom(_observation(next_observation))
+            feedback.next_observation.CopyFrom(observation_of(next_observation))
         request = agent_pb2.RecordFeedbackRequest(agent=agent, decision_id=decision, feedback=feedback)
         return (await call(self._stub.RecordFeedback, request)).decision
 
@@ -137,11 +136,16 @@ class Agents:
         return (await call(self._stub.CancelLearningRun, request)).learning_run
 
 
-def _observation(value: int | Sequence[float]) -> agent_pb2.Observation:
+def observation_of(value: int | Sequence[float]) -> agent_pb2.Observation:
+    """What is seen, as it is sent: a whole number, or the numbers of a box in row-major order.
+
+    Raises:
+        InvalidField: it is neither.
+    """
     try:
         # Environments speak in numpy's whole numbers.
-        if isinstance(value, SupportsIndex):
-            return agent_pb2.Observation(discrete=index(value))
+        if isinstance(value, int | Integral):
+            return agent_pb2.Observation(discrete=int(value))
         return agent_pb2.Observation(box=agent_pb2.Vector(values=value))
     except (TypeError, ValueError) as wrong:
         raise InvalidField(

@@ -23,8 +23,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from lepton_common.jobs.launcher import RESTART_EXIT_CODE, Launch, Observation, Phase
@@ -92,8 +93,7 @@ class ProcessLauncher:
             return
         peers = _read_launch(folder)
         if peers is None:
-            peers = _free_addresses(launch.workers)
-            _write_launch(folder, peers)
+            peers = _agree_on_launch(folder, _free_addresses(launch.workers))
         for number, process_file in enumerate(_workers(folder, len(peers))):
             handle = process_file.claim()
             if handle is None:
@@ -212,10 +212,14 @@ def _read_launch(folder: Path) -> list[str] | None:
     return peers
 
 
-def _write_launch(folder: Path, peers: Sequence[str]) -> None:
-    unfinished = folder / "launch.json.part"
-    unfinished.write_text(json.dumps({"peers": peers}))
-    unfinished.replace(folder / "launch.json")
+def _agree_on_launch(folder: Path, peers: Sequence[str]) -> list[str]:
+    """Write the peers down unless a start at the same time did so first; return those that hold."""
+    with NamedTemporaryFile("w", dir=folder, prefix="launch.", suffix=".part") as draft:
+        json.dump({"peers": peers}, draft)
+        draft.flush()
+        with suppress(FileExistsError):
+            os.link(draft.name, folder / "launch.json")
+    return _read_launch(folder) or [*peers]
 
 
 def _free_addresses(count: int) -> list[str]:
