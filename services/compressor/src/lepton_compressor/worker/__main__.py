@@ -1,12 +1,9 @@
-"""Entry point of a compression worker."""
-
-import os
-
-# Said before TensorFlow is imported: it decides at import time.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+"""Entry point of the compression worker."""
 
 from lepton_common.jobs.worker import run_worker
 from lepton_compressor.worker.compression import compress
+from lepton_learn import environment
 
 if __name__ == "__main__":
+    environment.prepare()
     run_worker(compress)
