@@ -3,7 +3,7 @@
 import itertools
 
 from lepton.training.v1 import training_pb2
-from lepton_sdk.pipeline.run import request_id_of
+from lepton_sdk.pipeline.execution import request_id_of
 
 SPEC = training_pb2.TrainingSpec(
     dataset_version="datasets/digits/versions/1",

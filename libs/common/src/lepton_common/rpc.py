@@ -73,7 +73,7 @@ def connect(address: str, *, settings: ClientSettings | None = None) -> grpc.aio
 
     Raises:
         OSError: a file of the settings cannot be read.
-        ValueError: the token would leave this machine in clear text.
+        ValueError: the token would leave this machine in clear text, or is no token.
     """
     settings = settings or ClientSettings.model_construct()
     token = _token_source(settings)
@@ -110,6 +110,7 @@ async def streaming(call: _Stream) -> AsyncIterator[_Stream]:
 
 def _token_source(settings: ClientSettings) -> Callable[[], str] | None:
     if settings.token is not None:
+        _check_token(settings.token.get_secret_value())
         return settings.token.get_secret_value
     if settings.token_path is not None:
         return Reloading([settings.token_path], partial(_read_token, settings.token_path)).get
@@ -120,7 +121,13 @@ def _read_token(path: Path) -> str:
     token = path.read_text(encoding="utf-8").strip()
     if not token:
         raise ValueError("the file is empty")
+    _check_token(token)
     return token
+
+
+def _check_token(token: str) -> None:
+    if not (token.isascii() and token.isprintable()):
+        raise ValueError("the token has characters that a header cannot carry")
 
 
 class _Carrier:

@@ -146,7 +146,7 @@ def observation_of(value: int | Sequence[float]) -> agent_pb2.Observation:
         # Environments speak in numpy's whole numbers.
         if isinstance(value, int | Integral):
             return agent_pb2.Observation(discrete=int(value))
-        return agent_pb2.Observation(box=agent_pb2.Vector(values=value))
+        return agent_pb2.Observation(box=agent_pb2.Vector(values=[*value]))
     except (TypeError, ValueError) as wrong:
         raise InvalidField(
             f"an observation is a whole number or a flat list of numbers, not {value!r:.60}"

@@ -94,17 +94,18 @@ async def watch(
 def is_away(failure: aio.AioRpcError) -> bool:
     """Whether nobody answered, or only to say goodbye: the same call may be answered in a moment."""
     return failure.code() == grpc.StatusCode.UNAVAILABLE and (
-        not _is_answer(failure) or isinstance(from_rpc_error(failure), ShuttingDown)
+        not is_answer(failure) or isinstance(from_rpc_error(failure), ShuttingDown)
     )
 
 
 def named(failure: aio.AioRpcError) -> LeptonError:
     """The named error for a failed call."""
-    if failure.code() == grpc.StatusCode.UNAVAILABLE and not _is_answer(failure):
+    if failure.code() == grpc.StatusCode.UNAVAILABLE and not is_answer(failure):
         return DependencyUnavailable(f"no answer from the service: {failure.details()}")
     return from_rpc_error(failure)
 
 
-def _is_answer(failure: aio.AioRpcError) -> bool:
-    # Services send details with every refusal; what gRPC itself reports has none.
+def is_answer(failure: aio.AioRpcError) -> bool:
+    """Whether a service has said so: it sends details with every refusal, and what gRPC itself reports has
+    none."""
     return any(key == DETAILS_KEY for key, _ in failure.trailing_metadata() or ())

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 from grpc import aio
 
 from lepton.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 from lepton_common.errors import DependencyUnavailable, InvalidField, WrongOffset
-from lepton_sdk.calls import PAUSE_SECONDS, RECONNECT_SECONDS, call, is_away, named
+from lepton_sdk.calls import PAUSE_SECONDS, RECONNECT_SECONDS, call, is_answer, is_away, named
 
 PIECE_BYTES = 1 << 20
 STALL_SECONDS = 120.0
@@ -48,7 +49,7 @@ async def send(
         except aio.AioRpcError as failure:
             error = named(failure)
             # Another place than ours: the server's word counts, and GetUpload tells it.
-            if not is_away(failure) and not isinstance(error, WrongOffset):
+            if not _is_broken(failure) and not isinstance(error, WrongOffset):
                 raise error from failure
             reason = str(error)
         stuck_since = stuck_since or clock()
@@ -107,6 +108,13 @@ async def _pieces(upload: dataset_pb2.Upload, file: Path) -> AsyncIterator[datas
             offset += len(data)
             if finish:
                 return
+
+
+def _is_broken(failure: aio.AioRpcError) -> bool:
+    # Where the server ends a stream while a piece is on its way, gRPC may lose what it said and tell of an
+    # error of its own.
+    lost = failure.code() == grpc.StatusCode.INTERNAL and not is_answer(failure)
+    return lost or is_away(failure)
 
 
 def describe(file: Path) -> dataset_pb2.Upload:

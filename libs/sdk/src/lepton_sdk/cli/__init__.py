@@ -7,6 +7,7 @@ state, conflict); 5 a service does not answer, or not in time; 6 not allowed; 13
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -49,7 +50,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 no answer, 6 not allowed.",
 )
 @click.option(
@@ -57,6 +58,7 @@ class LazyGroup(click.Group):
     "--output",
     type=click.Choice(["table", "json"]),
     default="table",
+    show_default=True,
     help="How to print the result. With json, progress and failures are JSON too, on stderr, one a line.",
 )
 @click.option(
@@ -73,6 +75,8 @@ def command(context: click.Context, output: str, endpoints: Path | None) -> None
 
 def main() -> NoReturn:
     """Entry point of the `lepton` command."""
+    # What the library under gRPC says of every attempt to connect is not for the user.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         sys.exit(command.main(prog_name="lepton", standalone_mode=False))
     except click.ClickException as wrong:

@@ -5,7 +5,7 @@ import uuid
 import click
 
 from lepton.agent.v1 import agent_pb2
-from lepton_sdk.cli.arguments import full_name, read_json, read_message
+from lepton_sdk.cli.arguments import NEGATIVE_NUMBERS, full_name, read_json, read_message
 from lepton_sdk.cli.output import Output
 from lepton_sdk.cli.progress import follow
 from lepton_sdk.cli.session import connected
@@ -78,7 +78,10 @@ async def show(client: Client, output: Output, agent: str) -> None:
 @click.argument("agent")
 @connected
 async def delete(client: Client, output: Output, agent: str) -> None:
-    """Delete AGENT with its decisions and learning runs. Its policies stay as models."""
+    """Delete AGENT with its decisions and learning runs.
+
+    Its policies stay as models.
+    """
     name = full_name("agents", agent)
     await client.agents.delete(name)
     output.done(f"deleted {name}", {"deleted": name})
@@ -102,8 +105,11 @@ async def learn(
     run_id: str,
     detach: bool,
 ) -> None:
-    """Let AGENT learn, from its environment (--steps) or from its feedback (--from-feedback)."""
-    if bool(steps) == from_feedback:
+    """Let AGENT learn.
+
+    It learns from its environment (--steps) or from the feedback it was given (--from-feedback).
+    """
+    if (steps != 0) == from_feedback:
         raise click.UsageError("say what to learn from: either --steps or --from-feedback")
     spec = agent_pb2.LearningSpec(seed=seed)
     if from_feedback:
@@ -146,14 +152,21 @@ async def runs(client: Client, output: Output, agent: str) -> None:
 @click.option("--episode", default="", help="Ties decisions of one course of events together.")
 @connected
 async def act(client: Client, output: Output, agent: str, observation: str, episode: str) -> None:
-    """Let AGENT choose for OBSERVATION: a whole number, or JSON numbers such as [0.1, 0, 0.02, 0]."""
+    """Let AGENT choose an action.
+
+    OBSERVATION is a whole number, or numbers as JSON.
+
+    \b
+      lepton agent act cartpole "[0.1, 0, 0.02, 0]"
+      lepton agent act frozen-lake 0 --episode morning
+    """
     seen = read_json(observation, "the observation")
     decision = await client.agents.act(full_name("agents", agent), seen, episode=episode)
     chosen = f"action {decision.action} (probability {decision.probability:.4f}), decision {decision.id}"
     output.resource(decision, lambda: click.echo(chosen))
 
 
-@command.command()
+@command.command(context_settings=NEGATIVE_NUMBERS)
 @click.argument("agent")
 @click.argument("decision")
 @click.argument("reward", type=float)
@@ -171,7 +184,10 @@ async def feedback(
     truncated: bool,
     next_observation: str,
 ) -> None:
-    """Tell AGENT what REWARD came of DECISION."""
+    """Tell AGENT what REWARD came of DECISION.
+
+    DECISION is the id that `lepton agent act` has printed.
+    """
     seen = read_json(next_observation, "--next-observation") if next_observation else None
     told = await client.agents.feedback(
         full_name("agents", agent),

@@ -11,6 +11,9 @@ from lepton_common.errors import InvalidField
 
 M = TypeVar("M", bound=Message)
 
+NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
+"""Settings of commands with arguments such as -1, which is no option."""
+
 
 def full_name(collection: str, name: str) -> str:
     """`datasets/digits` for either `digits` or `datasets/digits`."""

@@ -13,6 +13,8 @@ from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import state_name
 
+MAX_ACCURACY_DROP = 0.005
+
 
 @click.group()
 def command() -> None:
@@ -24,8 +26,7 @@ def command() -> None:
 @click.option(
     "--max-accuracy-drop",
     type=float,
-    default=0.005,
-    help="What may be lost, as a fraction.",
+    help=f"What may be lost, as a fraction.  [default: {MAX_ACCURACY_DROP}]",
 )
 @click.option(
     "--output-model",
@@ -40,16 +41,22 @@ async def start(
     client: Client,
     output: Output,
     model: str,
-    max_accuracy_drop: float,
+    max_accuracy_drop: float | None,
     output_model: str,
     spec: str,
     job_id: str,
     detach: bool,
 ) -> None:
-    """Compress MODEL: `digits` (the latest version), `digits@1` or a version's full name."""
-    compression = read_message(spec, compression_pb2.CompressionSpec(), "--spec")
+    """Compress MODEL.
+
+    MODEL is `digits` (the latest version), `digits@1` or a version's full name.
+    """
+    compression = read_message(
+        spec, compression_pb2.CompressionSpec(max_accuracy_drop=MAX_ACCURACY_DROP), "--spec"
+    )
     compression.model_version = version_name("models", model)
-    compression.max_accuracy_drop = compression.max_accuracy_drop or max_accuracy_drop
+    if max_accuracy_drop is not None:
+        compression.max_accuracy_drop = max_accuracy_drop
     if output_model:
         compression.model = full_name("models", output_model)
     stem = compression.model_version.split("/")[1]

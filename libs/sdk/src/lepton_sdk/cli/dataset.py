@@ -158,7 +158,10 @@ async def versions(client: Client, output: Output, dataset: str) -> None:
 @click.argument("version")
 @connected
 async def show(client: Client, output: Output, version: str) -> None:
-    """Show a VERSION: `digits` (the latest), `digits@2` or its full name."""
+    """Show a VERSION.
+
+    VERSION is `digits` (the latest), `digits@2` or its full name.
+    """
     found = await client.datasets.get_version(version_name("datasets", version))
     output.resource(found, lambda: _describe(output, found))
 
@@ -167,7 +170,10 @@ async def show(client: Client, output: Output, version: str) -> None:
 @click.argument("dataset")
 @connected
 async def delete(client: Client, output: Output, dataset: str) -> None:
-    """Delete DATASET with all it holds, or one version of it (`digits@2`)."""
+    """Delete DATASET, or one version of it.
+
+    `digits` is deleted with all it holds; `digits@2` is one version.
+    """
     if "@" in dataset or "/versions/" in dataset:
         name = version_name("datasets", dataset)
         await client.datasets.delete_version(name)

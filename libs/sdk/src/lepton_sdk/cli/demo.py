@@ -15,6 +15,7 @@ from lepton_sdk.cli.session import guarded
     "--report",
     type=click.Path(path_type=Path),
     default=Path("build/demo"),
+    show_default=True,
     help="Folder of the report.",
 )
 @click.option(
@@ -29,9 +30,11 @@ from lepton_sdk.cli.session import guarded
 )
 @click.pass_context
 def command(context: click.Context, report: Path, fashion_mnist: Path | None, resume: bool) -> None:
-    """Start every service and carry real data through the whole story: images become a dataset version, a
-    trained, a compressed and a served model, and an agent learns to balance a pole. Writes report.html and
-    report.json."""
+    """Carry real data through the whole story.
+
+    Starts every service. Images become a dataset version, a trained, a compressed and a served model, and
+    an agent learns to balance a pole. Writes report.html and report.json.
+    """
     output = Output(context.find_root().obj["output"] == "json")
     guarded(lambda: _demo(output, report, fashion_mnist, resume=resume))
 

@@ -30,7 +30,9 @@ def _targets(texts: tuple[str, ...]) -> dict[str, int]:
 @click.option("--wait/--no-wait", default=True, help="Wait until a server answers.")
 @connected
 async def put(client: Client, output: Output, endpoint: str, targets: tuple[str, ...], wait: bool) -> None:
-    """Serve TARGETS under ENDPOINT, whether or not it exists. A target is VERSION or VERSION=WEIGHT.
+    """Serve TARGETS under ENDPOINT, whether or not it exists.
+
+    A target is VERSION or VERSION=WEIGHT; requests are shared out by weight.
 
     \b
       lepton endpoint put digits digits@2

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 @click.argument("version")
 @connected
 async def command(client: Client, output: Output, version: str) -> None:
-    """Walk from VERSION (`digits`, `digits@2` or a full name) back to its source files."""
+    """Walk from a model version back to its source files.
+
+    VERSION is `digits` (the latest), `digits@2` or its full name.
+    """
     nodes = await client.models.lineage(version_name("models", version))
     if output.json:
         output.document([as_dict(node) for node in nodes])

@@ -49,7 +49,10 @@ async def versions(client: Client, output: Output, model: str) -> None:
 @click.argument("version")
 @connected
 async def show(client: Client, output: Output, version: str) -> None:
-    """Show a VERSION: `digits` (the latest), `digits@2` or its full name."""
+    """Show a VERSION.
+
+    VERSION is `digits` (the latest), `digits@2` or its full name.
+    """
     output.resource(await client.models.get_version(version_name("models", version)))
 
 
@@ -57,7 +60,10 @@ async def show(client: Client, output: Output, version: str) -> None:
 @click.argument("model")
 @connected
 async def delete(client: Client, output: Output, model: str) -> None:
-    """Delete MODEL with its versions, or one version of it (`digits@2`). Nothing served is deleted."""
+    """Delete MODEL, or one version of it.
+
+    `digits` is deleted with all its versions; `digits@2` is one of them. What is served cannot be deleted.
+    """
     if "@" in model or "/versions/" in model:
         name = version_name("models", model)
         await client.models.delete_version(name)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import click
 
 from lepton_common.errors import InvalidField
+from lepton_sdk.cli.arguments import NEGATIVE_NUMBERS
 from lepton_sdk.cli.output import Output
 from lepton_sdk.cli.session import connected
 from lepton_sdk.cli.tensors import read_tensor
@@ -13,7 +14,7 @@ from lepton_sdk.client import Client
 from lepton_sdk.inference import Prediction
 
 
-@click.command()
+@click.command(context_settings=NEGATIVE_NUMBERS)
 @click.argument("endpoint")
 @click.argument("inputs", nargs=-1, required=True)
 @click.option(
@@ -25,9 +26,10 @@ from lepton_sdk.inference import Prediction
 async def command(
     client: Client, output: Output, endpoint: str, inputs: tuple[str, ...], version: str
 ) -> None:
-    """Ask ENDPOINT. Every input is NAME=VALUE, or VALUE alone where there is one input.
+    """Ask an endpoint.
 
-    A value is JSON (one record, or a list of records), a .npy file, or an image file.
+    Every input is NAME=VALUE, or VALUE alone where there is one input. A value is JSON (one record, or a
+    list of records), a .npy file, an image file, or the text itself for an input of texts.
 
     \b
       lepton predict digits three.png

@@ -17,8 +17,10 @@ from lepton_sdk.jobs import Job
 @click.argument("file", type=click.Path(path_type=Path))
 @connected
 async def command(client: Client, output: Output, file: Path) -> None:
-    """Run the pipeline in FILE. What is done already is not done again: a run that was killed is resumed
-    by running it again."""
+    """Run a pipeline file; run it again to resume it.
+
+    What is done already is found and not done again, what is under way is followed.
+    """
     wanted = await asyncio.to_thread(pipeline.load, file)
     with JobDisplay(output) as display:
         outcome = await pipeline.run(client, wanted, PipelineDisplay(output, display))

@@ -18,7 +18,10 @@ ANSWER_SECONDS = 3.0
 @click.command()
 @connected
 async def command(client: Client, output: Output) -> None:
-    """Show every service, its health, and how much work is open. Ends with 5 if a service does not answer."""
+    """Show what runs and how it is.
+
+    Every service, its health, and how much work is open. Ends with 5 if one does not answer.
+    """
     addresses = asdict(client.addresses)
     health = asyncio.gather(*(client.health(service, seconds=ANSWER_SECONDS) for service in addresses))
     work = asyncio.gather(

@@ -35,11 +35,13 @@ def _named(context: click.Context, parameter: click.Parameter, name: str) -> str
 )
 @click.pass_context
 def command(context: click.Context, name: str, roles: tuple[str, ...], path: Path) -> None:
-    """Make a token for the caller NAME and add its hash to the services' credential file.
+    """Make a token for a caller of the services.
 
-    The token is printed once and kept nowhere. Services that run see the change by themselves. Roles: reader
-    sees resources, predictor asks models and agents, writer does both and changes resources, admin is for
-    services among themselves.
+    Its hash is added under NAME to the services' credential file; those that run see the change by
+    themselves. The token is printed once and kept nowhere.
+
+    A reader sees resources, a predictor asks models and agents, a writer does both and changes resources;
+    admin is for services among themselves.
     """
     output = Output(context.find_root().obj["output"] == "json")
     guarded(lambda: _make(output, name, roles, path))

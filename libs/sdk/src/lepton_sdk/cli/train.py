@@ -61,7 +61,10 @@ async def start(
     job_id: str,
     detach: bool,
 ) -> None:
-    """Train on DATASET: `digits` (the latest version), `digits@2` or a version's full name."""
+    """Train on DATASET.
+
+    DATASET is `digits` (the latest version), `digits@2` or a version's full name.
+    """
     training = read_message(spec, training_pb2.TrainingSpec(), "--spec")
     training.dataset_version = version_name("datasets", dataset)
     stem = training.dataset_version.split("/")[1]
@@ -96,7 +99,10 @@ def _read_text(path: Path) -> str:
 @click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Write the curves to this file.")
 @connected
 async def plot(client: Client, output: Output, job: str, png: Path | None) -> None:
-    """Draw the learning curves of JOB in the terminal, or as a PNG. As JSON: their points."""
+    """Draw the learning curves of JOB.
+
+    In the terminal, or as a PNG. As JSON: their points.
+    """
     from lepton_sdk import plots
 
     found = await client.training.get(full_name("trainingJobs", job))

@@ -23,13 +23,15 @@ from lepton_sdk.local import FIRST_PORT, running
     "--first-port",
     type=click.IntRange(0, 65530),
     default=FIRST_PORT,
+    show_default=True,
     help="The services take this port and the next five, where these are free; 0: any.",
 )
 @click.pass_context
 def command(context: click.Context, directory: Path | None, first_port: int) -> None:
-    """Start every service on this machine and keep it running until interrupted.
+    """Start every service on this machine.
 
-    What was stored is there again at the next start, and jobs that were running go on.
+    They run until this command is interrupted; one that dies is started again. What was stored is there
+    at the next start, and jobs that were running go on.
     """
     output = Output(context.find_root().obj["output"] == "json")
     guarded(lambda: _up(output, directory or home(), first_port))

@@ -20,6 +20,6 @@ Every stage is optional; one that is left out ends the chain there.
 """
 
 from lepton_sdk.pipeline.document import STAGES, Pipeline, load, parse
-from lepton_sdk.pipeline.run import Outcome, Watcher, run
+from lepton_sdk.pipeline.execution import Outcome, Watcher, run
 
 __all__ = ["STAGES", "Outcome", "Pipeline", "Watcher", "load", "parse", "run"]
