@@ -30,7 +30,7 @@ READY_SECONDS = 30.0
 STOP_SECONDS = 25.0
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 10.0
-HEALTHY_SECONDS = 60.0
+HEALTHY_SECONDS = 10.0
 
 MODULES = {field.name: f"lepton_{field.name}" for field in fields(Addresses)}
 """Python module of every service, in the order of their default ports."""

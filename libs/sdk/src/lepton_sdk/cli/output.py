@@ -90,7 +90,9 @@ class Output:
 
     def news(self, message: str, content: object) -> None:
         """Say on stderr what happens: a sentence, or a line of JSON."""
-        click.echo(json.dumps(_standard(content)) if self.json else message, err=True)
+        # Not by click, which looks behind the stream that keeps lines and progress bars apart.
+        sys.stderr.write(f"{json.dumps(_standard(content)) if self.json else message}\n")
+        sys.stderr.flush()
 
 
 def _is_number(value: object) -> bool:

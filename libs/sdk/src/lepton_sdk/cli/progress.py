@@ -77,28 +77,28 @@ class JobDisplay:
                 self._task(file),
                 completed=done,
                 total=total,
-                amount=f"{_megabytes(done)}/{_megabytes(total)} MB",
+                amount=_size(done, total),
                 note="uploaded" if done == total else "uploading",
             )
         elif self._is_news(file, "complete" if done == total else ""):
-            text = f"{file}: {_megabytes(done)}/{_megabytes(total)} MB"
-            self._output.news(text, {"upload": file, "sent_bytes": done, "size_bytes": total})
+            content = {"upload": file, "sent_bytes": done, "size_bytes": total}
+            self._output.news(f"{file}: {_size(done, total)}", content)
 
     def _bar(self, stage: str, job: Job) -> None:
         assert self._live is not None
         status, progress = job.status, job.status.progress
-        # One that has ended is full, however the worker counted; what is not known yet pulses.
-        ended = job.status.state == job_pb2.JOB_STATE_SUCCEEDED
-        total = progress.total or (1 if ended else None)
+        # One that has succeeded is full, however the worker counted; what is not known yet pulses.
+        succeeded = status.state == job_pb2.JOB_STATE_SUCCEEDED
+        total = progress.total or (1 if succeeded else None)
         state = "" if status.state == job_pb2.JOB_STATE_RUNNING else state_name(job).lower()
         note = (state, progress.phase if not state else "", status.message, latest(status))
         self._live.update(
             self._task(stage),
-            completed=total if ended else progress.done,
+            completed=total if succeeded else progress.done,
             total=total,
-            amount=amount(progress),
-            rate="" if ended else rate(progress),
-            left="" if ended else left(progress),
+            amount="" if succeeded else amount(progress),
+            rate="" if succeeded else rate(progress),
+            left="" if succeeded else left(progress),
             note="  ".join(part for part in note if part),
         )
         if status.end_time.seconds:
@@ -204,5 +204,9 @@ def _plural(unit: str) -> str:
     return unit and (f"{unit}es" if unit.endswith("s") else f"{unit}s")
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f}"
+def _size(done: int, total: int) -> str:
+    """Example: "2.5/5.0 MB"."""
+    unit, scale = next(
+        (unit, scale) for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)) if total >= scale
+    )
+    return f"{done / scale:.1f}/{total / scale:.1f} {unit}" if scale > 1 else f"{done}/{total} B"
