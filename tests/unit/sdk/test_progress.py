@@ -93,6 +93,16 @@ def test_an_upload_is_told_at_its_beginning_and_end(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
+    ("size", "told"),
+    [(0, "0/0 bytes"), (999, "999/999 bytes"), (4_040, "4.0/4.0 kB"), (7 * 10**9, "7.0/7.0 GB")],
+)
+def test_a_size_has_a_unit_of_its_kind(capsys: pytest.CaptureFixture[str], size: int, told: str) -> None:
+    with JobDisplay(Output(json=False)) as display:
+        display.count("digits.npz", size, size)
+    assert capsys.readouterr().err == f"digits.npz: {told}\n"
+
+
+@pytest.mark.parametrize(
     ("given", "told"),
     [
         pytest.param({}, ("", "", ""), id="nothing known"),

@@ -206,7 +206,7 @@ def _plural(unit: str) -> str:
 
 def _size(done: int, total: int) -> str:
     """Example: "2.5/5.0 MB"."""
-    unit, scale = next(
-        (unit, scale) for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)) if total >= scale
-    )
-    return f"{done / scale:.1f}/{total / scale:.1f} {unit}" if scale > 1 else f"{done}/{total} B"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if total >= scale:
+            return f"{done / scale:.1f}/{total / scale:.1f} {unit}"
+    return f"{done}/{total} bytes"
