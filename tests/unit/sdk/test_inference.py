@@ -77,6 +77,14 @@ def test_the_request_names_model_version_and_shapes() -> None:
     ]
 
 
+def test_the_request_names_the_outputs_it_wants() -> None:
+    request = encode("iris", {}, outputs={"probabilities": 3, "features": 0})
+    assert [each.name for each in request.outputs] == ["probabilities", "features"]
+    assert request.outputs[0].parameters["classification"].int64_param == 3
+    assert not request.outputs[1].parameters
+    assert not encode("iris", {}).outputs, "none named: all"
+
+
 @pytest.mark.parametrize("array", [np.zeros(1, complex), np.zeros(1, "M8[s]")], ids=["complex", "time"])
 def test_what_the_protocol_cannot_carry_is_refused(array: NDArray[Any]) -> None:
     with pytest.raises(InvalidField, match="'x' is of dtype"):

@@ -5,6 +5,7 @@ import json
 import click
 import pytest
 from click.testing import CliRunner, Result
+from grpc import RpcError
 
 from lepton_common import errors
 from lepton_common.errors import FieldViolation, LeptonError
@@ -100,7 +101,9 @@ def test_a_failure_is_one_line_of_json_for_scripts() -> None:
 
 
 def test_who_gets_no_answer_is_told_where_to_look() -> None:
-    done = run(errors.DependencyUnavailable("no answer from the service"))
+    failure = errors.DependencyUnavailable("no answer from the service")
+    failure.__cause__ = RpcError()
+    done = run(failure)
     assert done.exit_code == NO_ANSWER
     assert "lepton status" in done.stderr
 

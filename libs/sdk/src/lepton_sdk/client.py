@@ -66,7 +66,9 @@ class Client:
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
         except aio.AioRpcError as failure:
-            return f"NO ANSWER ({failure.code().name})"
+            # Attempts to connect go on until the time is over, which is not what is wrong.
+            reason = "UNAVAILABLE" if service in self.unreachable() else failure.code().name
+            return f"NO ANSWER ({reason})"
         name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
         return name
 

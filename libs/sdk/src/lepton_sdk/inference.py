@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from grpc import aio
@@ -30,6 +31,8 @@ DATATYPES = {
     "FP64": "float64",
 }
 """numpy dtype of every datatype of a fixed width."""
+
+EVERY_OUTPUT: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class Inference:
         endpoint: str,
         inputs: Mapping[str, NDArray[Any]],
         *,
+        outputs: Mapping[str, int] = EVERY_OUTPUT,
         version: str = "",
         seconds: float = 60.0,
     ) -> Prediction:
@@ -68,18 +72,24 @@ class Inference:
         Args:
             endpoint: id of the endpoint.
             inputs: arrays by input name; the first axis is the batch. Arrays of text become BYTES.
+            outputs: names of the outputs to give; empty: all. One with a number above 0 comes as that many
+                of its likeliest classes, texts `score:index:label` of shape [batch, number].
             version: number of the version to ask; empty lets the endpoint's weights decide.
             seconds: how long to wait.
 
         Raises:
             TensorMismatch: names, datatypes or shapes are not the model's.
         """
-        request = encode(endpoint, inputs, version=version)
+        request = encode(endpoint, inputs, outputs=outputs, version=version)
         return decode(await call(self._stub.ModelInfer, request, seconds=seconds))
 
 
 def encode(
-    endpoint: str, inputs: Mapping[str, NDArray[Any]], *, version: str = ""
+    endpoint: str,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    outputs: Mapping[str, int] = EVERY_OUTPUT,
+    version: str = "",
 ) -> grpc_service_pb2.ModelInferRequest:
     """The request of a prediction, tensors as raw little-endian bytes."""
     request = grpc_service_pb2.ModelInferRequest(model_name=endpoint, model_version=version)
@@ -87,6 +97,10 @@ def encode(
         datatype, raw = _raw(name, array)
         request.inputs.add(name=name, datatype=datatype, shape=array.shape)
         request.raw_input_contents.append(raw)
+    for name, classes in outputs.items():
+        output = request.outputs.add(name=name)
+        if classes:
+            output.parameters["classification"].int64_param = classes
     return request
 
 

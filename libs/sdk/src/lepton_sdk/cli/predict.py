@@ -1,6 +1,5 @@
 """`lepton predict`: ask an endpoint."""
 
-import json
 from collections.abc import Iterable
 
 import click
@@ -12,6 +11,9 @@ from lepton_sdk.cli.session import connected
 from lepton_sdk.cli.tensors import read_tensor
 from lepton_sdk.client import Client
 from lepton_sdk.inference import Prediction
+
+PROBABILITIES = "probabilities"
+"""Name of the output of a model that classifies."""
 
 
 @click.command(context_settings=NEGATIVE_NUMBERS)
@@ -42,7 +44,9 @@ async def command(
     for text in inputs:
         name, value = _split(text, signature)
         arrays[name] = read_tensor(value, signature[name].datatype, [*signature[name].shape])
-    prediction = await client.inference.predict(endpoint, arrays, version=version)
+    # People want the likeliest class by its name, scripts the numbers.
+    wanted = {} if output.json else {each.name: int(each.name == PROBABILITIES) for each in metadata.outputs}
+    prediction = await client.inference.predict(endpoint, arrays, outputs=wanted, version=version)
     if output.json:
         output.document(
             {
@@ -58,14 +62,13 @@ async def command(
 def _describe(output: Output, endpoint: str, prediction: Prediction) -> None:
     click.echo(f"{endpoint} version {prediction.model_version}")
     for name, array in prediction.outputs.items():
-        if name != "probabilities":
+        if name != PROBABILITIES:
             click.echo(f"{name}: {array.tolist()}")
             continue
-        classes = json.loads(prediction.parameters.get("classes", "[]"))
-        rows = [
-            [record, classes[place] if classes else int(place), float(array[record, place])]
-            for record, place in enumerate(array.argmax(axis=1))
-        ]
+        rows = []
+        for record, [best] in enumerate(array):
+            score, index, *label = best.split(":", 2)
+            rows.append([str(record), label[0] if label else index, float(score)])
         output.table(["RECORD", "CLASS", "PROBABILITY"], rows)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec
 
 import click
+from grpc import RpcError
 
 from lepton_common.errors import Code, LeptonError, WorkerLost
 from lepton_sdk.addresses import Addresses
@@ -31,8 +32,8 @@ EXIT_CODES = {
 }
 """Everything else is 1."""
 
-WAITING_SECONDS = 2.0
-"""How long a service may not be reached before the user is told what is waited for."""
+WAITING_SECONDS = 4.0
+"""When the user is told what is waited for; `lepton status` has told of it itself by then."""
 
 P = ParamSpec("P")
 
@@ -119,5 +120,5 @@ def report(message: str, reason: str, error: LeptonError | None = None) -> None:
     click.secho(f"error: {message}", fg="red", err=True)
     for each in violations:
         click.echo(f"  {each.field}: {each.description}", err=True)
-    if error is not None and error.code == Code.UNAVAILABLE:
+    if error is not None and error.code == Code.UNAVAILABLE and isinstance(error.__cause__, RpcError):
         click.echo("`lepton status` shows which services answer; `lepton up` starts them here.", err=True)
