@@ -28,6 +28,9 @@ class Silence:
     def metric(self, name: str, step: int, value: float) -> None:
         """Hear nothing."""
 
+    def flush(self) -> None:
+        """Write nothing down."""
+
 
 @pytest.fixture
 def learn(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Policy]:

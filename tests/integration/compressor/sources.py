@@ -54,6 +54,8 @@ class _Silent:
 
     def metric(self, name: str, step: int, value: float) -> None: ...
 
+    def flush(self) -> None: ...
+
 
 def train_source(
     objects: ObjectStore, dataset: Dataset, architecture: Architecture, *, epochs: int

@@ -185,6 +185,20 @@ def test_a_later_attempt_goes_on_with_the_curves_of_the_one_before(objects: Obje
     assert metrics_of(objects, 3) == {"loss": [(1, 0.9), (2, 0.9), (3, 0.5), (4, 0.5)]}
 
 
+def test_what_was_flushed_is_there_whatever_becomes_of_the_worker(objects: ObjectStore) -> None:
+    seen: list[dict[str, list[tuple[int, float]]]] = []
+
+    def main(worker: Worker) -> Mapping[str, Any]:
+        for step in (1, 2, 3):
+            worker.metric("loss", step, 0.5)
+            worker.flush()
+            seen.append(metrics_of(objects, 1))
+        return {}
+
+    worker_of(objects).run(main)
+    assert [len(metrics["loss"]) for metrics in seen] == [1, 2, 3]
+
+
 def test_a_metric_that_is_no_number_is_told_as_it_is(objects: ObjectStore) -> None:
     worker_of(objects).run(measuring(1, value=math.nan))
     assert math.isnan(metrics_of(objects, 1)["loss"][0][1])

@@ -41,6 +41,7 @@ class Recorder:
     stop_after: int | None = None
     steps: list[tuple[int, int]] = field(default_factory=list)
     metrics: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    flushed: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @property
     def stop_requested(self) -> bool:
@@ -52,6 +53,9 @@ class Recorder:
 
     def metric(self, name: str, step: int, value: float) -> None:
         self.metrics.setdefault(name, []).append((step, value))
+
+    def flush(self) -> None:
+        self.flushed = {name: list(points) for name, points in self.metrics.items()}
 
 
 def dataset(schema: Schema, records: Batch) -> Dataset:

@@ -45,6 +45,8 @@ class Silent:
 
     def metric(self, name: str, step: int, value: float) -> None: ...
 
+    def flush(self) -> None: ...
+
 
 def trained(data: Any, architecture: Architecture) -> keras.Model:
     seed_everything(0)

@@ -71,6 +71,8 @@ class Silent:
 
     def metric(self, name: str, step: int, value: float) -> None: ...
 
+    def flush(self) -> None: ...
+
 
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(
     uninterrupted: Any, recorder: Any
@@ -131,6 +133,21 @@ def test_every_step_and_epoch_is_told(digits: Any, recorder: Any) -> None:
     assert recorder.steps == [(step, 16) for step in range(1, 17)]
     assert set(recorder.metrics) == {"loss", "validation_loss", "validation_accuracy"}
     assert [epoch for epoch, _ in recorder.metrics["loss"]] == [1, 2, 3, 4]
+
+
+def test_the_figures_of_an_epoch_are_written_down_before_its_checkpoint(
+    digits: Any, recorder: Any, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, flushed = checkpoints.save, []
+
+    def watched(epoch: int, data: bytes) -> None:
+        flushed.append([points[-1][0] for points in recorder.flushed.values()])
+        save(epoch, data)
+
+    monkeypatch.setattr(checkpoints, "save", watched)
+    run(digits.first(200), SMALL_CNN, recorder, checkpoints=checkpoints)
+    # A worker that is killed right after a checkpoint does not tell its epoch's figures again.
+    assert flushed == [[epoch] * 3 for epoch in (1, 2, 3, 4)]
 
 
 def test_the_weights_of_the_best_epoch_are_kept_when_the_loss_no_longer_falls(

@@ -105,6 +105,7 @@ class Listener:
 
     def __init__(self, *, stop_after: int = 1_000_000) -> None:
         self.metrics: dict[str, list[tuple[int, float]]] = {}
+        self.flushed: dict[str, list[tuple[int, float]]] = {}
         self.phases: list[tuple[str, int, int, str]] = []
         self._stop_after = stop_after
 
@@ -117,6 +118,9 @@ class Listener:
 
     def metric(self, name: str, step: int, value: float) -> None:
         self.metrics.setdefault(name, []).append((step, value))
+
+    def flush(self) -> None:
+        self.flushed = {name: list(points) for name, points in self.metrics.items()}
 
 
 @pytest.fixture

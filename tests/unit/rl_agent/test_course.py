@@ -135,3 +135,17 @@ def test_seeds_differ_by_run_step_and_purpose_and_may_be_negative() -> None:
     }
     assert len(seeds) == 5 * 2 * len(Purpose)
     assert plan().seed_at(10, Purpose.LEARNING) == plan().seed_at(10, Purpose.LEARNING)
+
+
+def test_what_was_heard_is_written_down_before_the_state_is_kept(objects: ObjectStore) -> None:
+    listener = Listener()
+
+    class Watched(Checkpoints):
+        def save(self, step: int, state: Mapping[str, NDArray[Any]]) -> None:
+            # A worker that is killed from here on goes on after `step`, and tells no more of it.
+            assert [points[-1][0] for points in listener.flushed.values()] == [step, step]
+            super().save(step, state)
+
+    checkpoints = Watched(objects, "jobs/a")
+    run(Counter(), plan(), judge=Scores(1, 2, 3, 4, 5), listener=listener, checkpoints=checkpoints)
+    assert checkpoints.latest() is not None

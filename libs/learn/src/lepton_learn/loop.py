@@ -39,6 +39,9 @@ class Observer(Protocol):
     def metric(self, name: str, step: int, value: float) -> None:
         """A figure of an epoch, counted from 1."""
 
+    def flush(self) -> None:
+        """Write down what was told: the checkpoint that is saved next does not tell it again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -114,6 +117,7 @@ def train(
         for name, value in figures.items():
             observer.metric(name, state.epoch, value)
         if checkpoints is not None:
+            observer.flush()
             checkpoints.save(state.epoch, snapshot(state, model, optimizer))
 
     model.set_weights(state.best_weights)

@@ -1,7 +1,8 @@
 """How a worker's progress and metrics get to the object store without slowing the work.
 
 The work only notes down numbers, under a lock that is never held while anything is written; a
-thread of its own writes them, at most every half second, and only when there is news.
+thread of its own writes them, at most every half second, and only when there is news. The work waits
+for a write only before it keeps a state from which it would not tell again what it told: `flush`.
 """
 
 import logging
@@ -35,6 +36,7 @@ class Reporter:
         self._job = job
         self._attempt = attempt
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._news = threading.Event()
         self._closed = threading.Event()
         self._phase, self._done, self._total, self._unit = "starting", 0, 0, ""
@@ -64,6 +66,10 @@ class Reporter:
             self._series.setdefault(name, Series()).add(step, value)
         self._news.set()
 
+    def flush(self) -> None:
+        """Write down what was noted so far, and return when it is there."""
+        self._write(finished=False)
+
     def close(self) -> None:
         """Write the last report, which says that the outcome is next."""
         self._closed.set()
@@ -79,14 +85,15 @@ class Reporter:
                 self._write(finished=False)
 
     def _write(self, *, finished: bool) -> None:
-        try:
-            files.write_report(
-                self._objects, self._job, self._attempt, report=self._report(finished=finished)
-            )
-        except LeptonError as error:
-            # The work matters more than the news of it; the next report holds everything again.
-            _log.warning("progress could not be written: %s", error)
-            self._news.set()
+        # One at a time, so that no older report replaces a newer one.
+        with self._writing:
+            try:
+                report = self._report(finished=finished)
+                files.write_report(self._objects, self._job, self._attempt, report=report)
+            except LeptonError as error:
+                # The work matters more than the news of it; the next report holds everything again.
+                _log.warning("progress could not be written: %s", error)
+                self._news.set()
 
     def _report(self, *, finished: bool) -> files.Report:
         with self._lock:

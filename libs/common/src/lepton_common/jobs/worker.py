@@ -94,6 +94,11 @@ class Worker:
         if self._reporter:
             self._reporter.metric(name, step, value=float(value))
 
+    def flush(self) -> None:
+        """Write down what was said so far: before a state is kept from which it would not be said again."""
+        if self._reporter:
+            self._reporter.flush()
+
     def listen_for_stop(self) -> None:
         """Let SIGTERM set `stop_requested`.
 

@@ -67,6 +67,9 @@ class Listener(Protocol):
     def metric(self, name: str, step: int, value: float) -> None:
         """Hear one measurement."""
 
+    def flush(self) -> None:
+        """Write down what was heard: the state that is kept next does not tell it again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -123,6 +126,7 @@ def run(
             listener.metric("mean_greedy_reward", step, score)
         if score >= best.score or not plan.keep_best:
             best.policy, best.score = learner.policy(), score
+        listener.flush()
         checkpoints.save(step, learner.state() | best.state())
         if listener.stop_requested and step < plan.length:
             raise Cancelled(f"stopped after {step} of {plan.length} steps")
