@@ -24,6 +24,8 @@ from lepton_common.errors import (
 from lepton_common.rpc import named_errors
 from lepton_common.status import from_status
 
+from .programs.quick_worker import BAD, SLOW
+
 if TYPE_CHECKING:
     from .conftest import Neighbours, Trainer
 
@@ -68,7 +70,7 @@ async def test_what_the_server_decides_shows_in_the_job(trainer: Trainer) -> Non
 
 
 async def test_an_error_of_the_work_is_the_jobs_error(trainer: Trainer) -> None:
-    ended = (await trainer.watch(await trainer.create(model="models/bad")))[-1]
+    ended = (await trainer.watch(await trainer.create(seed=BAD)))[-1]
     assert ended.status.state == job_pb2.JOB_STATE_FAILED
     assert isinstance(from_status(ended.status.error), InvalidModel)
     assert ended.model_version == ""
@@ -149,7 +151,7 @@ async def test_a_trained_model_waits_for_the_model_service(trainer: Trainer, nei
 
 
 async def test_a_job_is_cancelled_and_deleted(trainer: Trainer) -> None:
-    job = await trainer.create(model="models/slow")
+    job = await trainer.create(seed=SLOW)
     await trainer.at_work(job)
     with pytest.raises(WrongState, match="has not ended"):
         await trainer.delete(job)

@@ -28,9 +28,14 @@ RESTART = 75
 # Importing TensorFlow takes ten seconds of a core, and a machine may be busy with other tests.
 PATIENCE_SECONDS = 200
 pytestmark = pytest.mark.timeout(3 * PATIENCE_SECONDS)
-CNN: dict[str, Any] = {"cnn": {}}
+CNN: dict[str, Any] = {"architecture": {"family": "cnn"}}
 EPOCHS, STEPS = 60, 8
-SMALL = {"cnn": {"filters": [4], "dense_units": 8}, "max_epochs": EPOCHS, "convergence": {}, "seed": "5"}
+SMALL = {
+    "architecture": {"family": "cnn", "filters": [4], "dense_units": 8},
+    "max_epochs": EPOCHS,
+    "convergence": {"patience": 0},
+    "seed": 5,
+}
 SCHEMA = Schema(
     (
         Column(name="image", type=ColumnType.IMAGE, transform=Transform.NORMALIZE, shape=(8, 8, 1)),
@@ -38,6 +43,11 @@ SCHEMA = Schema(
     ),
     "digit",
 )
+
+
+def keras_config(text: str) -> dict[str, Any]:
+    """The recipe of a model that is given as a Keras config."""
+    return {"architecture": {"family": "keras_config", "json": text}}
 
 
 @dataclass
@@ -53,10 +63,10 @@ class Workplace:
         return ObjectStore(f"file://{self.root}")
 
     def start(
-        self, job: str, spec: Mapping[str, Any], *, attempt: int = 1, workers: int = 1
+        self, job: str, recipe: Mapping[str, Any], *, attempt: int = 1, workers: int = 1
     ) -> subprocess.Popen[bytes]:
         reference = {"key": self.manifest.key, "sha256": self.manifest.sha256}
-        files.write_spec(self.store, job, {"spec": spec, "manifest": reference})
+        files.write_spec(self.store, job, {"recipe": recipe, "manifest": reference})
         directory = self.root.parent / f"{job}-{attempt}"
         directory.mkdir()
         environment = {
@@ -212,29 +222,25 @@ def test_a_worker_killed_and_one_asked_to_stop_are_resumed(
 
 
 @pytest.mark.parametrize(
-    ("records", "spec", "reason"),
+    ("records", "recipe", "reason"),
     [
         pytest.param(
             digits(),
-            {
-                "keras_config": {
-                    "json": '{"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda"}]}}'
-                }
-            },
+            keras_config('{"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda"}]}}'),
             "UNSAFE_MODEL",
             id="lambda layer",
         ),
-        pytest.param(digits(), {"keras_config": {"json": "{"}}, "INVALID_MODEL", id="config that is no JSON"),
+        pytest.param(digits(), keras_config("{"), "INVALID_MODEL", id="config that is no JSON"),
         pytest.param(
             {**digits(), "digit": np.zeros(1797, np.int64)}, CNN, "SCHEMA_VIOLATION", id="one class alone"
         ),
     ],
 )
 def test_what_cannot_be_trained_is_told(
-    open_workplace: Callable[[Batch], Workplace], records: Batch, spec: Mapping[str, Any], reason: str
+    open_workplace: Callable[[Batch], Workplace], records: Batch, recipe: Mapping[str, Any], reason: str
 ) -> None:
     workplace = open_workplace(records)
-    assert workplace.start("bad", spec).wait(60) == 1
+    assert workplace.start("bad", recipe).wait(60) == 1
     assert workplace.error("bad").reason == reason
 
 

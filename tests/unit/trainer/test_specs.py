@@ -6,12 +6,20 @@ import pytest
 
 from lepton.training.v1.training_pb2 import (
     ACTIVATION_RELU,
+    ACTIVATION_SIGMOID,
     ACTIVATION_TANH,
+    DECAY_COSINE,
+    DECAY_EXPONENTIAL,
     OPTIMIZER_KIND_ADAM,
     OPTIMIZER_KIND_SGD,
+    PRECISION_BFLOAT16,
+    PRECISION_FLOAT32,
+    Activation,
+    Augmentation,
     Cnn,
     Convergence,
     KerasConfig,
+    LearningRateSchedule,
     Mlp,
     Optimizer,
     TrainingSpec,
@@ -25,15 +33,30 @@ FILLED: dict[str, Any] = {
     "max_epochs": 20,
     "convergence": Convergence(patience=3),
     "workers": 1,
+    "precision": PRECISION_FLOAT32,
+    "accumulation": 1,
 }
 FULL = TrainingSpec(
     mlp=Mlp(hidden_units=[32, 16], activation=ACTIVATION_TANH, dropout=0.5),
-    optimizer=Optimizer(kind=OPTIMIZER_KIND_SGD, learning_rate=0.1, momentum=0.9),
+    optimizer=Optimizer(
+        kind=OPTIMIZER_KIND_SGD,
+        learning_rate=0.1,
+        momentum=0.9,
+        clip_norm=1.5,
+        weight_decay=1e-4,
+        schedule=LearningRateSchedule(warmup_steps=10, decay=DECAY_COSINE, final_share=0.25),
+    ),
     batch_size=8,
     max_epochs=2,
     convergence=Convergence(patience=0, min_delta=0.1),
     seed=-7,
     workers=3,
+    precision=PRECISION_BFLOAT16,
+    xla=True,
+    accumulation=4,
+    class_weights={"cat": 2.5},
+    balance_classes=True,
+    augmentation=Augmentation(flip=True, shift=2),
 )
 
 
@@ -64,20 +87,49 @@ def test_what_a_spec_leaves_out_is_filled_in(spec: TrainingSpec, filled: Trainin
     assert recipe_of(written) == recipe_of(spec)
 
 
-def test_sgd_has_a_larger_step_by_default() -> None:
-    spec = TrainingSpec(mlp=Mlp(), optimizer=Optimizer(kind=OPTIMIZER_KIND_SGD))
-    assert recipe_of(spec).optimizer.learning_rate == 0.01
+def test_what_a_kind_asks_for_is_its_default() -> None:
+    spec = TrainingSpec(
+        mlp=Mlp(),
+        optimizer=Optimizer(
+            kind=OPTIMIZER_KIND_SGD, schedule=LearningRateSchedule(decay=DECAY_EXPONENTIAL, warmup_steps=3)
+        ),
+    )
+    optimizer = recipe_of(spec).optimizer
+    assert optimizer.learning_rate == 0.01
+    assert optimizer.schedule == recipe.Schedule(warmup_steps=3, decay="exponential", final_share=0.01)
+    fill_in(spec, recipe_of(spec))
+    assert spec.optimizer.schedule.final_share == 0.01
 
 
 def test_a_full_spec_is_its_recipe() -> None:
     assert recipe_of(FULL) == recipe.Recipe(
         architecture=recipe.Mlp(hidden_units=(32, 16), activation="tanh", dropout=0.5),
-        optimizer=recipe.Optimizer(kind="sgd", learning_rate=0.1, momentum=0.9),
+        optimizer=recipe.Optimizer(
+            kind="sgd",
+            learning_rate=0.1,
+            momentum=0.9,
+            clip_norm=1.5,
+            weight_decay=1e-4,
+            schedule=recipe.Schedule(warmup_steps=10, decay="cosine", final_share=0.25),
+        ),
         batch_size=8,
         max_epochs=2,
         convergence=recipe.Convergence(patience=0, min_delta=0.1),
         seed=-7,
+        precision="bfloat16",
+        xla=True,
+        accumulation=4,
+        class_weights={"cat": 2.5},
+        balance_classes=True,
+        augmentation=recipe.Augmentation(flip=True, shift=2),
     )
+
+
+@pytest.mark.parametrize("activation", [ACTIVATION_RELU, ACTIVATION_SIGMOID, ACTIVATION_TANH])
+def test_every_activation_has_its_name(activation: Activation.ValueType) -> None:
+    architecture = recipe_of(TrainingSpec(mlp=Mlp(activation=activation))).architecture
+    assert isinstance(architecture, recipe.Mlp)
+    assert f"ACTIVATION_{architecture.activation.upper()}" == Activation.Name(activation)
 
 
 def test_patience_zero_is_not_the_default() -> None:

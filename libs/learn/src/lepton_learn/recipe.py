@@ -1,7 +1,10 @@
-"""What to train and how: plain values, filled in by whoever reads a job's spec."""
+"""What to train and how: plain values, which a job's spec holds as JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter
 
 Activation: TypeAlias = Literal["relu", "sigmoid", "tanh"]
 
@@ -10,6 +13,8 @@ Activation: TypeAlias = Literal["relu", "sigmoid", "tanh"]
 class Mlp:
     """A multilayer perceptron over all features, flattened and in a row."""
 
+    family: Literal["mlp"] = "mlp"
+    """Tells the architectures apart."""
     hidden_units: tuple[int, ...] = (128,)
     """Width of each hidden layer."""
     activation: Activation = "relu"
@@ -22,6 +27,8 @@ class Mlp:
 class Cnn:
     """A convolutional network over one image."""
 
+    family: Literal["cnn"] = "cnn"
+    """Tells the architectures apart."""
     filters: tuple[int, ...] = (32, 64)
     """Filters of each block; each block halves height and width."""
     dense_units: int = 128
@@ -36,9 +43,23 @@ class KerasConfig:
 
     json: str
     """As Keras's `to_json` writes it."""
+    family: Literal["keras_config"] = "keras_config"
+    """Tells the architectures apart."""
 
 
-Architecture: TypeAlias = Mlp | Cnn | KerasConfig
+Architecture: TypeAlias = Annotated[Mlp | Cnn | KerasConfig, Field(discriminator="family")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The step size over the steps of a training."""
+
+    warmup_steps: int = 0
+    """Steps over which it rises from 0."""
+    decay: Literal["constant", "cosine", "linear", "exponential"] = "constant"
+    """How it falls from there to the last step of all epochs."""
+    final_share: float = 0.0
+    """What is left of it at the last step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +72,12 @@ class Optimizer:
     """Step size alpha."""
     momentum: float = 0.0
     """Momentum of SGD."""
+    clip_norm: float = 0.0
+    """Largest global norm of the gradients; 0: any."""
+    weight_decay: float = 0.0
+    """Share of each kernel that a step takes away, times the step size."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """How the step size changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +88,16 @@ class Convergence:
     """Epochs without improvement before the end; 0 runs all epochs."""
     min_delta: float = 0.0
     """A fall of the loss by less than this is no improvement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes to the images of each step."""
+
+    flip: bool = False
+    """Mirror half of them left to right."""
+    shift: int = 0
+    """Move them by up to so many pixels in each direction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +116,28 @@ class Recipe:
     """When to stop before that."""
     seed: int = 0
     """Seed of the weights, of the order of the records and of dropout."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What activations and gradients are computed in."""
+    xla: bool = False
+    """Whether the forward and backward pass is compiled with XLA."""
+    accumulation: int = 1
+    """Parts that a replica's share of a step is computed in, one after the other."""
+    class_weights: Mapping[str, float] = field(default_factory=dict)
+    """What a record counts in the loss, by its class; 1 for a class that is not named."""
+    balance_classes: bool = False
+    """Whether all classes count the same together."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """Random changes to images."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON."""
+        document: dict[str, Any] = _RECIPE.dump_python(self, mode="json")
+        return document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "Recipe":
+        """The inverse of `to_dict`; what is absent takes its default."""
+        return _RECIPE.validate_python(document)
+
+
+_RECIPE = TypeAdapter(Recipe)

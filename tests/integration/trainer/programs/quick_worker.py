@@ -1,4 +1,4 @@
-"""A worker that takes no time to train: it answers as its job's model asks for."""
+"""A worker that takes no time to train: it answers as its recipe's seed asks for."""
 
 import time
 from collections.abc import Mapping
@@ -7,14 +7,17 @@ from typing import Any
 from lepton_common.errors import Cancelled, InvalidModel
 from lepton_common.jobs.worker import Worker, run_worker
 
+BAD, SLOW = 1, 2
+"""Seeds of a training that fails, and of one that does not end by itself."""
+
 
 def main(worker: Worker) -> Mapping[str, Any]:
     worker.metric("loss", 1, 0.5)
     worker.progress("training", 1, 2, "step")
-    model = worker.spec["spec"]["model"]
-    if model == "models/bad":
+    seed = worker.spec["recipe"]["seed"]
+    if seed == BAD:
         raise InvalidModel("shapes that do not fit")
-    while model == "models/slow":
+    while seed == SLOW:
         if worker.stop_requested:
             raise Cancelled("stopped on request")
         time.sleep(0.02)

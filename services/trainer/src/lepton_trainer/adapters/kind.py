@@ -7,8 +7,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-
 from lepton.model.v1 import model_pb2, model_pb2_grpc
 from lepton.training.v1.training_pb2 import TrainingJob
 from lepton_common.jobs import files
@@ -18,6 +16,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_common.registration import register
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.specs import recipe_of
 from lepton_trainer.lineage import Node, chain
 
 WORKER = "lepton_trainer.worker"
@@ -50,7 +49,7 @@ class TrainingKind:
         """
         dataset = await self._datasets.get(job.spec.dataset_version)
         spec = {
-            "spec": MessageToDict(job.spec, preserving_proto_field_name=True),
+            "recipe": recipe_of(job.spec).to_dict(),
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},
             "lineage": [node.to_dict() for node in chain(job.name, dataset)],
         }

@@ -6,12 +6,14 @@ from lepton.training.v1 import training_pb2
 from lepton_learn.recipe import (
     Activation,
     Architecture,
+    Augmentation,
     Cnn,
     Convergence,
     KerasConfig,
     Mlp,
     Optimizer,
     Recipe,
+    Schedule,
 )
 
 _ACTIVATIONS: dict[training_pb2.Activation.ValueType, Activation] = {
@@ -25,7 +27,21 @@ _OPTIMIZERS: dict[training_pb2.OptimizerKind.ValueType, Literal["adam", "sgd"]] 
     training_pb2.OPTIMIZER_KIND_ADAM: "adam",
     training_pb2.OPTIMIZER_KIND_SGD: "sgd",
 }
+_DECAYS: dict[training_pb2.Decay.ValueType, Literal["constant", "cosine", "linear", "exponential"]] = {
+    training_pb2.DECAY_UNSPECIFIED: "constant",
+    training_pb2.DECAY_CONSTANT: "constant",
+    training_pb2.DECAY_COSINE: "cosine",
+    training_pb2.DECAY_LINEAR: "linear",
+    training_pb2.DECAY_EXPONENTIAL: "exponential",
+}
+_PRECISIONS: dict[training_pb2.Precision.ValueType, Literal["float32", "bfloat16", "float16"]] = {
+    training_pb2.PRECISION_UNSPECIFIED: "float32",
+    training_pb2.PRECISION_FLOAT32: "float32",
+    training_pb2.PRECISION_BFLOAT16: "bfloat16",
+    training_pb2.PRECISION_FLOAT16: "float16",
+}
 _LEARNING_RATES = {"adam": 0.001, "sgd": 0.01}
+_EXPONENTIAL_SHARE = 0.01
 
 
 def recipe_of(spec: training_pb2.TrainingSpec) -> Recipe:
@@ -42,6 +58,12 @@ def recipe_of(spec: training_pb2.TrainingSpec) -> Recipe:
             else Convergence()
         ),
         seed=spec.seed,
+        precision=_PRECISIONS[spec.precision],
+        xla=spec.xla,
+        accumulation=spec.accumulation or default.accumulation,
+        class_weights=dict(spec.class_weights),
+        balance_classes=spec.balance_classes,
+        augmentation=Augmentation(flip=spec.augmentation.flip, shift=spec.augmentation.shift),
     )
 
 
@@ -58,11 +80,17 @@ def fill_in(spec: training_pb2.TrainingSpec, recipe: Recipe) -> None:
     kind = f"OPTIMIZER_KIND_{recipe.optimizer.kind.upper()}"
     spec.optimizer.kind = training_pb2.OptimizerKind.Value(kind)
     spec.optimizer.learning_rate = recipe.optimizer.learning_rate
+    if spec.optimizer.HasField("schedule"):
+        schedule = recipe.optimizer.schedule
+        spec.optimizer.schedule.decay = training_pb2.Decay.Value(f"DECAY_{schedule.decay.upper()}")
+        spec.optimizer.schedule.final_share = schedule.final_share
     spec.batch_size = recipe.batch_size
     spec.max_epochs = recipe.max_epochs
     spec.convergence.patience = recipe.convergence.patience
     spec.convergence.min_delta = recipe.convergence.min_delta
     spec.workers = spec.workers or 1
+    spec.precision = training_pb2.Precision.Value(f"PRECISION_{recipe.precision.upper()}")
+    spec.accumulation = recipe.accumulation
 
 
 def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
@@ -88,4 +116,15 @@ def _optimizer(optimizer: training_pb2.Optimizer) -> Optimizer:
         kind=kind,
         learning_rate=optimizer.learning_rate or _LEARNING_RATES[kind],
         momentum=optimizer.momentum,
+        clip_norm=optimizer.clip_norm,
+        weight_decay=optimizer.weight_decay,
+        schedule=_schedule(optimizer.schedule),
+    )
+
+
+def _schedule(schedule: training_pb2.LearningRateSchedule) -> Schedule:
+    decay = _DECAYS[schedule.decay]
+    least = _EXPONENTIAL_SHARE if decay == "exponential" else 0.0
+    return Schedule(
+        warmup_steps=schedule.warmup_steps, decay=decay, final_share=schedule.final_share or least
     )

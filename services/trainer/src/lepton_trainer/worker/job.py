@@ -13,9 +13,8 @@ from lepton_learn.examples import Examples
 from lepton_learn.keras_config import check_config
 from lepton_learn.manifest import Manifest, Split, load_manifest
 from lepton_learn.reading import read_split
-from lepton_learn.recipe import KerasConfig
+from lepton_learn.recipe import KerasConfig, Recipe
 from lepton_learn.signature import signature
-from lepton_trainer.worker.spec import decode_recipe
 
 _MODELS = "models"
 
@@ -34,7 +33,7 @@ def run_job(worker: Worker) -> dict[str, Any]:
     """
     if worker.workers > 1:
         raise Unimplemented("training with more than one worker is not supported by this release")
-    recipe = decode_recipe(worker.spec["spec"])
+    recipe = Recipe.from_dict(worker.spec["recipe"])
     if isinstance(recipe.architecture, KerasConfig):
         check_config(recipe.architecture.json)
     worker.progress("reading", 0)

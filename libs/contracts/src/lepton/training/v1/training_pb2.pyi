@@ -21,6 +21,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Precision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Precision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRECISION_UNSPECIFIED: _Precision.ValueType  # 0
+    """float32."""
+    PRECISION_FLOAT32: _Precision.ValueType  # 1
+    """IEEE single precision."""
+    PRECISION_BFLOAT16: _Precision.ValueType  # 2
+    """bfloat16: the range of float32, 8 bits of precision."""
+    PRECISION_FLOAT16: _Precision.ValueType  # 3
+    """float16, with a loss scale that adapts so that small gradients do not vanish:
+    Micikevicius et al., 2018.
+    """
+
+class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper):
+    """What activations and gradients are computed in."""
+
+PRECISION_UNSPECIFIED: Precision.ValueType  # 0
+"""float32."""
+PRECISION_FLOAT32: Precision.ValueType  # 1
+"""IEEE single precision."""
+PRECISION_BFLOAT16: Precision.ValueType  # 2
+"""bfloat16: the range of float32, 8 bits of precision."""
+PRECISION_FLOAT16: Precision.ValueType  # 3
+"""float16, with a loss scale that adapts so that small gradients do not vanish:
+Micikevicius et al., 2018.
+"""
+Global___Precision: _TypeAlias = Precision  # noqa: Y015
+
 class _Activation:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -72,6 +104,38 @@ OPTIMIZER_KIND_ADAM: OptimizerKind.ValueType  # 1
 OPTIMIZER_KIND_SGD: OptimizerKind.ValueType  # 2
 """theta -= alpha dL/dtheta, with momentum."""
 Global___OptimizerKind: _TypeAlias = OptimizerKind  # noqa: Y015
+
+class _Decay:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecayEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decay.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECAY_UNSPECIFIED: _Decay.ValueType  # 0
+    """It stays."""
+    DECAY_CONSTANT: _Decay.ValueType  # 1
+    """It stays."""
+    DECAY_COSINE: _Decay.ValueType  # 2
+    """Along half a cosine: Loshchilov and Hutter, 2017."""
+    DECAY_LINEAR: _Decay.ValueType  # 3
+    """Along a line."""
+    DECAY_EXPONENTIAL: _Decay.ValueType  # 4
+    """By the same share at every step."""
+
+class Decay(_Decay, metaclass=_DecayEnumTypeWrapper):
+    """How the step size falls after the warm-up."""
+
+DECAY_UNSPECIFIED: Decay.ValueType  # 0
+"""It stays."""
+DECAY_CONSTANT: Decay.ValueType  # 1
+"""It stays."""
+DECAY_COSINE: Decay.ValueType  # 2
+"""Along half a cosine: Loshchilov and Hutter, 2017."""
+DECAY_LINEAR: Decay.ValueType  # 3
+"""Along a line."""
+DECAY_EXPONENTIAL: Decay.ValueType  # 4
+"""By the same share at every step."""
+Global___Decay: _TypeAlias = Decay  # noqa: Y015
 
 @_typing.final
 class TrainingJob(_message.Message):
@@ -165,6 +229,26 @@ class TrainingSpec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ClassWeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MLP_FIELD_NUMBER: _builtins.int
@@ -176,6 +260,12 @@ class TrainingSpec(_message.Message):
     CONVERGENCE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    XLA_FIELD_NUMBER: _builtins.int
+    ACCUMULATION_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
+    BALANCE_CLASSES_FIELD_NUMBER: _builtins.int
+    AUGMENTATION_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`datasets/{dataset}/versions/{version}`, or `.../versions/latest`, which the
     server resolves once, when it accepts the job.
@@ -190,6 +280,18 @@ class TrainingSpec(_message.Message):
     """Seed of the weights, the order of the records and dropout."""
     workers: _builtins.int
     """Processes that train together. Default 1."""
+    precision: Global___Precision.ValueType
+    """What activations and gradients are computed in; the weights are float32."""
+    xla: _builtins.bool
+    """Compile the forward and backward pass with XLA."""
+    accumulation: _builtins.int
+    """Parts that a replica's share of a step is computed in, one after the other, with
+    their gradients summed: for batches that do not fit into memory. Default 1.
+    """
+    balance_classes: _builtins.bool
+    """Let all classes count the same together: a class weighs records / (classes x its
+    records). Not with `class_weights`.
+    """
     @_builtins.property
     def mlp(self) -> Global___Mlp:
         """A multilayer perceptron."""
@@ -210,6 +312,14 @@ class TrainingSpec(_message.Message):
     def convergence(self) -> Global___Convergence:
         """When to stop before `max_epochs`."""
 
+    @_builtins.property
+    def class_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What a record counts in the loss, by its class. A class that is not named counts 1."""
+
+    @_builtins.property
+    def augmentation(self) -> Global___Augmentation:
+        """Random changes to the images of each step, for an image column."""
+
     def __init__(
         self,
         *,
@@ -224,16 +334,48 @@ class TrainingSpec(_message.Message):
         convergence: Global___Convergence | None = ...,
         seed: _builtins.int = ...,
         workers: _builtins.int = ...,
+        precision: Global___Precision.ValueType = ...,
+        xla: _builtins.bool = ...,
+        accumulation: _builtins.int = ...,
+        class_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        balance_classes: _builtins.bool = ...,
+        augmentation: Global___Augmentation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batch_size", b"batch_size", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "seed", b"seed", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "seed", b"seed", "workers", b"workers", "xla", b"xla"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
 Global___TrainingSpec: _TypeAlias = TrainingSpec  # noqa: Y015
+
+@_typing.final
+class Augmentation(_message.Message):
+    """Random changes to images, drawn anew at each step from the seed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLIP_FIELD_NUMBER: _builtins.int
+    SHIFT_FIELD_NUMBER: _builtins.int
+    flip: _builtins.bool
+    """Mirror half of the images left to right."""
+    shift: _builtins.int
+    """Move images by up to so many pixels in each direction, filling up with the edge."""
+    def __init__(
+        self,
+        *,
+        flip: _builtins.bool = ...,
+        shift: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flip", b"flip", "shift", b"shift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Augmentation: _TypeAlias = Augmentation  # noqa: Y015
 
 @_typing.final
 class Mlp(_message.Message):
@@ -330,26 +472,76 @@ class Optimizer(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     LEARNING_RATE_FIELD_NUMBER: _builtins.int
     MOMENTUM_FIELD_NUMBER: _builtins.int
+    CLIP_NORM_FIELD_NUMBER: _builtins.int
+    WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     kind: Global___OptimizerKind.ValueType
     """The rule."""
     learning_rate: _builtins.float
     """Step size alpha. Default 0.001 (Adam), 0.01 (SGD)."""
     momentum: _builtins.float
     """Momentum of SGD."""
+    clip_norm: _builtins.float
+    """Scale gradients down so that their global norm is at most this: Pascanu et al.,
+    2013. 0 does not.
+    """
+    weight_decay: _builtins.float
+    """Share of each kernel that a step takes away, times the step size; biases and
+    normalisation keep theirs: Loshchilov and Hutter, 2019.
+    """
+    @_builtins.property
+    def schedule(self) -> Global___LearningRateSchedule:
+        """How the step size changes over the training. Absent: it does not."""
+
     def __init__(
         self,
         *,
         kind: Global___OptimizerKind.ValueType = ...,
         learning_rate: _builtins.float = ...,
         momentum: _builtins.float = ...,
+        clip_norm: _builtins.float = ...,
+        weight_decay: _builtins.float = ...,
+        schedule: Global___LearningRateSchedule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "learning_rate", b"learning_rate", "momentum", b"momentum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_norm", b"clip_norm", "kind", b"kind", "learning_rate", b"learning_rate", "momentum", b"momentum", "schedule", b"schedule", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Optimizer: _TypeAlias = Optimizer  # noqa: Y015
+
+@_typing.final
+class LearningRateSchedule(_message.Message):
+    """The step size over the steps of `max_epochs`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WARMUP_STEPS_FIELD_NUMBER: _builtins.int
+    DECAY_FIELD_NUMBER: _builtins.int
+    FINAL_SHARE_FIELD_NUMBER: _builtins.int
+    warmup_steps: _builtins.int
+    """Steps over which it rises from 0 to `learning_rate`."""
+    decay: Global___Decay.ValueType
+    """How it falls from there to the last step."""
+    final_share: _builtins.float
+    """What is left of it at the last step, as a share. Default 0, or 0.01 where the decay
+    is exponential.
+    """
+    def __init__(
+        self,
+        *,
+        warmup_steps: _builtins.int = ...,
+        decay: Global___Decay.ValueType = ...,
+        final_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decay", b"decay", "final_share", b"final_share", "warmup_steps", b"warmup_steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearningRateSchedule: _TypeAlias = LearningRateSchedule  # noqa: Y015
 
 @_typing.final
 class Convergence(_message.Message):
