@@ -28,7 +28,7 @@ RESTART = 75
 # Importing TensorFlow takes ten seconds of a core, and a machine may be busy with other tests.
 PATIENCE_SECONDS = 200
 CNN: dict[str, Any] = {"architecture": {"family": "cnn"}}
-EPOCHS, STEPS = 60, 8
+EPOCHS = 60
 SMALL = {
     "architecture": {"family": "cnn", "filters": [4], "dense_units": 8},
     "max_epochs": EPOCHS,
@@ -118,14 +118,6 @@ class Workplace:
     def file(self, output: Mapping[str, Any], path: str) -> bytes:
         entry = next(one for one in output["files"] if one["path"] == path)
         return get_blob(self.store, Blob(entry["key"], entry["sha256"], entry["size_bytes"]))
-
-    def last_epoch(self, job: str) -> int:
-        """The epochs that the latest checkpoint has behind it."""
-        keys = [info.key for info in self.store.list(f"jobs/{job}/checkpoints")]
-        return max((int(key.split("/")[4]) for key in keys), default=0) // STEPS
-
-    def wait_for_epoch(self, job: str, epoch: int) -> None:
-        self._wait_until(lambda: self.last_epoch(job) >= epoch)
 
     def first_step(self, job: str, *, attempt: int) -> int:
         """The first step that an attempt is seen to have done."""
