@@ -97,10 +97,11 @@ def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
     if not features:
         raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")
     _check_classes(recipe, dataset)
-    if recipe.augmentation != Augmentation() and (len(features) > 1 or len(features[0].shape) != 3):
+    one_image = len(features) == 1 and len(features[0].shape) == 3
+    if recipe.augmentation != Augmentation() and not one_image:
         raise _violation("augmentation", "is for datasets with one feature column, an image")
     match recipe.architecture:
-        case Cnn() if len(features) > 1 or len(features[0].shape) != 3:
+        case Cnn() if not one_image:
             found = ", ".join(_describe(column) for column in features)
             raise _violation(
                 "cnn",
