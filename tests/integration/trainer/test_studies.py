@@ -147,7 +147,8 @@ async def test_a_study_ends_with_its_best_trial_registered_alone(
     for job, trial in zip(jobs, ended.trials, strict=True):
         rate, size = job.spec.optimizer.learning_rate, job.spec.batch_size
         assert parameters(trial) == {"optimizer.learning_rate": rate, "batch_size": size}
-        assert (trial.epoch, trial.value) == (2, pytest.approx(loss(rate, size)))
+        assert trial.epoch == 2
+        assert trial.value == pytest.approx(loss(rate, size))
         assert trial.training_job == job.name
         assert dict(job.labels) == {
             "team": "a",

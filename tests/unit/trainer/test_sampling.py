@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from lepton_trainer.sampling import importances, suggest
-from lepton_trainer.space import Choice, Integer, Real
+from lepton_trainer.space import Choice, Integer, Real, Space
 from lepton_trainer.study import Sampler, Search, Trial, TrialState, best
 
-SPACE = {
+SPACE: Space = {
     "optimizer.learning_rate": Real(least=1e-5, greatest=1.0, log=True),
     "batch_size": Integer(least=16, greatest=256, step=16),
     "mlp.hidden_units": Choice(([16], [64], [64, 32])),
@@ -25,9 +25,9 @@ SEARCH = Search(space=SPACE, trials=40)
 
 def cost(parameters: Mapping[str, Any]) -> float:
     """0 for a step size of 0.01, batches of 64 and the widest network; more for everything else."""
-    step = math.log10(parameters["optimizer.learning_rate"]) + 2
-    size = (parameters["batch_size"] - 64) / 256
-    return step**2 + size**2 + 0.3 * (2 - SPACE_WIDTHS.index(parameters["mlp.hidden_units"]))
+    step: float = math.log10(parameters["optimizer.learning_rate"]) + 2
+    size: float = (parameters["batch_size"] - 64) / 256
+    return step * step + size * size + 0.3 * (2 - SPACE_WIDTHS.index(parameters["mlp.hidden_units"]))
 
 
 SPACE_WIDTHS = [[16], [64], [64, 32]]
@@ -55,7 +55,7 @@ def test_what_is_chosen_is_in_the_space(sampler: Sampler) -> None:
 
 @pytest.mark.parametrize("sampler", [*Sampler])
 def test_the_same_seed_gives_the_same_sequence_and_another_another(sampler: Sampler) -> None:
-    space = {"batch_size": SPACE["batch_size"], "mlp.hidden_units": SPACE["mlp.hidden_units"]}
+    space: Space = {"batch_size": SPACE["batch_size"], "mlp.hidden_units": SPACE["mlp.hidden_units"]}
     search = replace(SEARCH, space=space, sampler=sampler, trials=12, seed=3)
 
     def chosen(seed: int) -> list[Mapping[str, Any]]:
@@ -112,7 +112,7 @@ def test_trials_that_run_at_once_differ() -> None:
 
 
 def test_a_grid_is_gone_through_once_in_a_shuffled_order() -> None:
-    space = {"batch_size": SPACE["batch_size"], "mlp.hidden_units": SPACE["mlp.hidden_units"]}
+    space: Space = {"batch_size": SPACE["batch_size"], "mlp.hidden_units": SPACE["mlp.hidden_units"]}
     search = replace(SEARCH, space=space, sampler=Sampler.GRID, trials=48)
     points = [tuple(map(str, suggest(search, [], number).values())) for number in range(1, 49)]
     assert len(set(points)) == 48

@@ -2,9 +2,22 @@
 
 import pytest
 
-from lepton_trainer.space import Choice, Domain, Integer, Real, check_domain, grid_point, grid_size, probes
+from lepton_trainer.space import (
+    Choice,
+    Domain,
+    Integer,
+    Real,
+    Space,
+    check_domain,
+    grid_point,
+    grid_size,
+    probes,
+)
 
-SPACE = {"batch_size": Integer(least=16, greatest=48, step=16), "mlp.activation": Choice(("relu", "tanh"))}
+SPACE: Space = {
+    "batch_size": Integer(least=16, greatest=48, step=16),
+    "mlp.activation": Choice(("relu", "tanh")),
+}
 
 
 @pytest.mark.parametrize(

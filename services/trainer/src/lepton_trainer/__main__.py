@@ -13,15 +13,15 @@ from lepton_common.records import ResourceStore
 from lepton_common.rpc import connect
 from lepton_common.server import Service, main, serve
 from lepton_trainer.adapters.datasets import Datasets
-from lepton_trainer.adapters.kind import TrainingKind
+from lepton_trainer.adapters.kind import WORKER, TrainingKind
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
 from lepton_trainer.api import StudyServicer, TrainingServicer
 from lepton_trainer.settings import Settings
 
 
-async def run() -> None:
-    """Serve until told to stop."""
+async def run(*, worker: str = WORKER) -> None:
+    """Serve until told to stop; `worker` is the module that trains."""
     settings = Settings()
     store = await ResourceStore.open(settings.database_url)
     objects = ObjectStore(settings.object_store_url)
@@ -33,7 +33,7 @@ async def run() -> None:
     datasets = Datasets(DatasetServiceStub(data_ingest))
     models = ModelServiceStub(registry)
     controller = Controller(
-        TrainingKind(jobs, objects, datasets=datasets, models=models),
+        TrainingKind(jobs, objects, datasets=datasets, models=models, worker=worker),
         launcher,
         objects,
         object_store_url=settings.object_store_url,

@@ -4,8 +4,7 @@ import functools
 import sys
 
 from lepton_common.server import main
-from lepton_trainer import __main__ as trainer
+from lepton_trainer.__main__ import run
 
 if __name__ == "__main__":
-    trainer.TrainingKind = functools.partial(trainer.TrainingKind, worker=sys.argv[1])  # type: ignore[misc]
-    main(trainer.run)
+    main(functools.partial(run, worker=sys.argv[1]))

@@ -70,6 +70,7 @@ def command() -> None:
 async def start(
     client: Client,
     output: Output,
+    /,
     dataset: str,
     parameters: tuple[str, ...],
     model: str,
