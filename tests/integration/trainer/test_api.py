@@ -86,7 +86,7 @@ REFUSED: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"batch_size": -1}, InvalidField, "batch_size"),
     ({"mlp": training_pb2.Mlp(dropout=float("nan"))}, InvalidField, "dropout"),
     ({"mlp": None}, InvalidField, "architecture"),
-    ({"workers": 2}, InvalidField, "workers"),
+    ({"workers": 5}, InvalidField, "workers"),
 ]
 
 

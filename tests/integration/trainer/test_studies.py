@@ -368,7 +368,7 @@ REFUSED: list[tuple[list[dict[str, Any]], dict[str, Any], type[LeptonError], str
     ([RATE], {"sampler": "SAMPLER_GRID"}, InvalidField, "no end of values"),
     ([RATE], {"successive_halving": {"reduction_factor": 1}}, InvalidField, "at least 2"),
     ([RATE], {"trials": 1001}, InvalidField, "trials"),
-    ([RATE], {"training": {"workers": 2}}, InvalidField, r"study\.spec\.training\.workers"),
+    ([RATE], {"training": {"workers": 5}}, InvalidField, r"study\.spec\.training\.workers"),
     ([RATE], {"training": {"dataset_version": "datasets/no/versions/1"}}, NotFound, "datasets/no"),
     (
         [RATE],

@@ -11,13 +11,14 @@ import pytest
 
 from lepton_common.errors import Cancelled, InvalidModel
 from lepton_common.objects import ObjectStore
+from lepton_learn import loop
 from lepton_learn.batches import Batches
-from lepton_learn.checkpoints import Checkpoints
+from lepton_learn.checkpoints import Checkpoints, Snapshot
 from lepton_learn.evaluation import evaluate
 from lepton_learn.families import build_model
 from lepton_learn.loop import Outcome, seed_everything, train
 from lepton_learn.manifest import Split
-from lepton_learn.recipe import Cnn, Convergence, KerasConfig, Mlp, Optimizer, Recipe
+from lepton_learn.recipe import Augmentation, Cnn, Convergence, KerasConfig, Mlp, Optimizer, Recipe
 from lepton_learn.schema import Transform
 from lepton_learn.task import task_of
 
@@ -32,7 +33,7 @@ def run(
 ) -> tuple[keras.Model, Outcome]:
     seed_everything(recipe.seed)
     scale = data[Split.TRAIN].label_scale
-    model = build_model(recipe.architecture, data.transform, label_scale=scale)
+    model = build_model(recipe.architecture, data.transform, label_scale=scale, precision=recipe.precision)
     outcome = train(
         model,
         task_of(model, data.transform, label_scale=scale),
@@ -41,6 +42,8 @@ def run(
         validation=data[Split.VALIDATION],
         observer=observer,
         checkpoints=checkpoints,
+        saved=checkpoints.read(key) if checkpoints and (key := checkpoints.latest()) else None,
+        classes=data.transform.classes,
     )
     return model, outcome
 
@@ -53,6 +56,12 @@ def assert_same_weights(one: keras.Model, other: keras.Model) -> None:
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
     return Checkpoints(ObjectStore(f"file://{tmp_path}"), "jobs/j/checkpoints")
+
+
+@pytest.fixture
+def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of one step, however fast it is."""
+    monkeypatch.setattr(loop, "_MOST_STEPS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +94,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(
     assert not np.array_equal(other.get_weights()[0], whole.get_weights()[0])
 
 
-@pytest.mark.parametrize("stopped_after", [1, 9], ids=["in the first epoch", "in the third epoch"])
+@pytest.mark.parametrize("stopped_after", [1, 3, 4, 9, 15])
 def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     uninterrupted: Any,
     recorder: Any,
     stopping_after: Callable[[int], Any],
     checkpoints: Checkpoints,
     stopped_after: int,
+    step_by_step: None,
 ) -> None:
     data, whole, expected = uninterrupted
     with pytest.raises(Cancelled):
@@ -99,7 +109,8 @@ def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     resumed, outcome = run(data, SMALL_CNN, recorder, checkpoints=checkpoints)
     assert_same_weights(whole, resumed)
     assert outcome == expected
-    assert recorder.steps[0] == (stopped_after // 4 * 4 + 1, 16)
+    # The step that is asked for a stop is the last one.
+    assert recorder.steps == [(step, 16) for step in range(stopped_after + 2, 17)]
 
 
 def test_a_finished_training_is_not_trained_again(
@@ -114,21 +125,37 @@ def test_a_finished_training_is_not_trained_again(
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    uninterrupted: Any, recorder: Any, stopping_after: Callable[[int], Any], tmp_path: Path
+    uninterrupted: Any,
+    recorder: Any,
+    stopping_after: Callable[[int], Any],
+    tmp_path: Path,
+    step_by_step: None,
 ) -> None:
     (data, whole, _), store = uninterrupted, ObjectStore(f"file://{tmp_path}")
     checkpoints = Checkpoints(store, "jobs/j/checkpoints")
     with pytest.raises(Cancelled):
-        run(data, SMALL_CNN, stopping_after(14), checkpoints=checkpoints)
+        run(data, SMALL_CNN, stopping_after(13), checkpoints=checkpoints)
     kept = store.list("jobs/j/checkpoints")
-    assert [info.key.split("/")[3] for info in kept] == ["00000002", "00000003"]
+    assert [info.key.split("/")[3:5] for info in kept] == [
+        ["000001", "000000000012"],
+        ["000001", "000000000014"],
+    ]
     store.put(kept[-1].key, b"0" * kept[-1].size)
     resumed, _ = run(data, SMALL_CNN, recorder, checkpoints=checkpoints)
-    assert recorder.steps[0] == (9, 16)
+    assert recorder.steps[0] == (13, 16)
     assert_same_weights(whole, resumed)
 
 
-def test_every_step_and_epoch_is_told(digits: Any, recorder: Any) -> None:
+def test_how_many_steps_are_one_call_changes_nothing(
+    uninterrupted: Any, recorder: Any, step_by_step: None
+) -> None:
+    data, whole, expected = uninterrupted
+    other, outcome = run(data, SMALL_CNN, recorder)
+    assert_same_weights(whole, other)
+    assert outcome == expected
+
+
+def test_every_step_and_epoch_is_told(digits: Any, recorder: Any, step_by_step: None) -> None:
     run(digits.first(200), SMALL_CNN, recorder)
     assert recorder.steps == [(step, 16) for step in range(1, 17)]
     assert set(recorder.metrics) == {"loss", "validation_loss", "validation_accuracy"}
@@ -140,14 +167,15 @@ def test_the_figures_of_an_epoch_are_written_down_before_its_checkpoint(
 ) -> None:
     save, flushed = checkpoints.save, []
 
-    def watched(epoch: int, data: bytes) -> None:
+    def watched(step: int, state: Snapshot) -> None:
         flushed.append([points[-1][0] for points in recorder.flushed.values()])
-        save(epoch, data)
+        save(step, state)
 
     monkeypatch.setattr(checkpoints, "save", watched)
     run(digits.first(200), SMALL_CNN, recorder, checkpoints=checkpoints)
     # A worker that is killed right after a checkpoint does not tell its epoch's figures again.
-    assert flushed == [[epoch] * 3 for epoch in (1, 2, 3, 4)]
+    assert flushed[-1] == [4, 4, 4]
+    assert all(len(set(epochs)) == 1 for epochs in flushed)
 
 
 def test_the_weights_of_the_best_epoch_are_kept_when_the_loss_no_longer_falls(
@@ -227,30 +255,13 @@ def test_records_that_fill_up_a_batch_do_not_count(breast_cancer: Any, recorder:
     training = breast_cancer[Split.TRAIN]
     model, _ = run(breast_cancer, recipe, recorder)
     theta = np.zeros((31, 2))
-    for batch in Batches(training, size=300, seed=0).epoch(0):
-        x = np.hstack([batch.inputs, np.ones((300, 1))])[: batch.records]
+    block = Batches(training, size=300, seed=0).block(0, range(2))
+    for inputs, labels, count in zip(block.inputs, block.labels, block.counts, strict=True):
+        x = np.hstack([inputs, np.ones((300, 1))])[:count]
         scores = np.exp(x @ theta)
-        residuals = scores / scores.sum(axis=1, keepdims=True) - np.eye(2)[batch.labels[: batch.records]]
+        residuals = scores / scores.sum(axis=1, keepdims=True) - np.eye(2)[labels[:count]]
         theta = theta - 0.5 * x.T @ residuals / len(x)
     np.testing.assert_allclose(np.vstack(model.get_weights()), theta, atol=1e-5)
-
-
-@pytest.mark.parametrize("seed", [0, -1, 2**63 - 1, -(2**63)])
-def test_every_record_is_in_an_epoch_once_and_every_epoch_has_its_own_order(digits: Any, seed: int) -> None:
-    batches = Batches(digits[Split.TRAIN], size=64, seed=seed)
-    epochs = []
-    for epoch in (0, 1):
-        labels = [batch.labels[: batch.records] for batch in batches.epoch(epoch)]
-        epochs.append(np.concatenate(labels))
-        assert len(labels) == len(batches)
-    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(digits[Split.TRAIN].labels)
-    assert epochs[0].tolist() != epochs[1].tolist()
-
-
-def test_all_batches_have_one_shape(digits: Any) -> None:
-    for size, shape in ((64, (64, 8, 8, 1)), (10**6, (1439, 8, 8, 1))):
-        batches = Batches(digits[Split.TRAIN], size=size, seed=0)
-        assert {batch.inputs.shape for batch in batches.epoch(0)} == {shape}
 
 
 @pytest.mark.parametrize("transform", [Transform.IDENTITY, Transform.STANDARDIZE, Transform.NORMALIZE])
@@ -265,3 +276,60 @@ def test_a_regression_learns_whatever_the_unit_of_its_label(
     # Published linear models explain 0.4 to 0.5 of the variance, and miss by 43 to 46 on average.
     assert figures["r2"] > 0.35
     assert figures["mae"] < 55
+
+
+@pytest.mark.parametrize(
+    ("changes", "tolerance"),
+    [
+        pytest.param({"precision": "bfloat16"}, 0.1, id="bfloat16"),
+        pytest.param({"precision": "float16"}, 0.02, id="float16"),
+    ],
+)
+def test_how_numbers_are_computed_changes_little(
+    digits: Any, recorder: Any, changes: dict[str, Any], tolerance: float
+) -> None:
+    data, plain = digits.first(400), replace(SMALL_CNN, architecture=Cnn(filters=(8,), dropout=0.0))
+    _, expected = run(data, plain, recorder)
+    model, outcome = run(data, replace(plain, **changes), recorder)
+    for mine, theirs in zip(outcome.history, expected.history, strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=tolerance)
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_a_step_computed_in_parts_is_the_same_step(breast_cancer: Any, recorder: Any, parts: int) -> None:
+    recipe = Recipe(
+        architecture=Mlp(), max_epochs=3, convergence=ALL_EPOCHS, optimizer=Optimizer(clip_norm=1)
+    )
+    whole, _ = run(breast_cancer, recipe, recorder)
+    model, _ = run(breast_cancer, replace(recipe, accumulation=parts), recorder)
+    for mine, theirs in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_a_class_that_weighs_nothing_much_is_not_learnt(breast_cancer: Any, recorder: Any) -> None:
+    recipe = Recipe(architecture=Mlp(), max_epochs=5, class_weights={"malignant": 1e-6})
+    model, _ = run(breast_cancer, recipe, recorder)
+    task = task_of(model, breast_cancer.transform, label_scale=None)
+    figures = evaluate(model, task, breast_cancer[Split.TEST], classes=breast_cancer.transform.classes)
+    assert figures["accuracy/benign"] > 0.9
+    assert figures["accuracy/malignant"] < 0.5
+
+
+def test_changed_images_are_resumed_alike_too(
+    digits: Any,
+    recorder: Any,
+    stopping_after: Callable[[int], Any],
+    checkpoints: Checkpoints,
+    step_by_step: None,
+) -> None:
+    data, recipe = digits.first(200), replace(SMALL_CNN, augmentation=Augmentation(flip=True, shift=1))
+    whole, _ = run(data, recipe, Silent())
+    plain, _ = run(data, SMALL_CNN, Silent())
+    assert any(
+        (one != other).any() for one, other in zip(whole.get_weights(), plain.get_weights(), strict=True)
+    )
+    with pytest.raises(Cancelled):
+        run(data, recipe, stopping_after(6), checkpoints=checkpoints)
+    resumed, _ = run(data, recipe, recorder, checkpoints=checkpoints)
+    assert_same_weights(whole, resumed)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lepton_common.errors import InvalidField, InvalidModel, LeptonError, UnsafeModel, WrongState
-from lepton_learn.recipe import Cnn, KerasConfig, Mlp, Optimizer, Recipe
+from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Mlp, Optimizer, Recipe
 from lepton_trainer.training import Column, DatasetVersion, check
 
 IMAGE = Column(name="image", type="image", shape=(8, 8, 1))
@@ -24,6 +24,7 @@ DIGITS = DatasetVersion(
     manifest="datasets/digits/manifests/ab12",
     digest="ab12",
 )
+AGES = replace(DIGITS, columns=(WAVE, AGE), label="age")
 MLP, CNN = Recipe(architecture=Mlp()), Recipe(architecture=Cnn())
 
 
@@ -45,7 +46,7 @@ def keras(layer: str, module: str = "keras.layers") -> Recipe:
         (keras("Dense"), DIGITS),
         (CNN, replace(DIGITS, columns=(VOLUME, LABEL))),
         (MLP, replace(DIGITS, columns=(IMAGE, AGE, WAVE, LABEL))),
-        (MLP, replace(DIGITS, columns=(WAVE, AGE), label="age")),
+        (MLP, AGES),
         (Recipe(architecture=Mlp(), optimizer=Optimizer(kind="sgd", momentum=0.9)), DIGITS),
     ],
     ids=[
@@ -101,8 +102,37 @@ def test_a_version_without_training_records_is_refused() -> None:
             "optimizer.momentum",
             "for SGD alone",
         ),
+        (replace(MLP, accumulation=65), DIGITS, "accumulation", "at most the batch_size, 64"),
+        (replace(keras("Dense"), precision="bfloat16"), DIGITS, "precision", "by the Keras config itself"),
+        (
+            replace(MLP, class_weights={"7": 2.0}, balance_classes=True),
+            DIGITS,
+            "balance_classes",
+            "goes without class_weights",
+        ),
+        (replace(MLP, class_weights={"7": 2.0}), AGES, "class_weights", "'age' is a number"),
+        (replace(MLP, balance_classes=True), AGES, "balance_classes", "'age' is a number"),
+        (
+            replace(MLP, augmentation=Augmentation(flip=True)),
+            replace(DIGITS, columns=(WAVE, LABEL)),
+            "augmentation",
+            "an image",
+        ),
     ],
-    ids=["two features", "a row", "no label", "image as label", "nothing but a label", "Adam's momentum"],
+    ids=[
+        "two features",
+        "a row",
+        "no label",
+        "image as label",
+        "nothing but a label",
+        "Adam's momentum",
+        "more parts than records",
+        "precision beside a config",
+        "weights and balance",
+        "weights of a number",
+        "balance of a number",
+        "a mirrored row",
+    ],
 )
 def test_what_does_not_fit_is_refused_by_field(
     recipe: Recipe, dataset: DatasetVersion, field: str, words: str
@@ -113,8 +143,8 @@ def test_what_does_not_fit_is_refused_by_field(
 
 
 def test_more_workers_than_can_train_together_are_refused() -> None:
-    with pytest.raises(InvalidField, match="workers: must be at most 1"):
-        check(MLP, DIGITS, workers=2)
+    with pytest.raises(InvalidField, match="workers: must be at most 4"):
+        check(MLP, DIGITS, workers=5)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A trained model as the files of a model version: `model.keras`, `transform.json`, `history.json`."""
 
+import io
 import json
 import math
 import warnings
@@ -7,6 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import keras
 
@@ -22,6 +24,8 @@ TRANSFORM = "transform.json"
 HISTORY = "history.json"
 """The figures of each epoch, as a list; null where one is no number."""
 
+_METADATA = "metadata.json"
+_CONFIG = "config.json"
 _WEIGHTS = "model.weights.h5"
 
 
@@ -32,12 +36,42 @@ def artifact_files(
     with TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
         model.save(path)
-        saved = path.read_bytes()
+        saved = _reproducible(path)
     # JSON has no NaN, which the last figures of a training that diverged are.
     figures = [
         {name: value if math.isfinite(value) else None for name, value in epoch.items()} for epoch in history
     ]
     return {MODEL: saved, TRANSFORM: transform.to_json(), HISTORY: json.dumps(figures).encode()}
+
+
+def _reproducible(path: Path) -> bytes:
+    """A Keras file without the time it was saved at and where in memory: equal models have equal digests."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(sink, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name == _METADATA:
+                facts = json.loads(data)
+                data = json.dumps({key: facts[key] for key in facts if key != "date_saved"}).encode()
+            elif name == _CONFIG:
+                data = json.dumps(_number_shared(json.loads(data), {})).encode()
+            # Without a time of its own an entry has the format's first.
+            target.writestr(zipfile.ZipInfo(name), data)
+    return sink.getvalue()
+
+
+def _number_shared(part: Any, numbers: dict[int, int]) -> Any:
+    """A part of a config whose shared objects are told by number, in the order in which they come."""
+    if isinstance(part, list):
+        return [_number_shared(one, numbers) for one in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: numbers.setdefault(value, len(numbers))
+        if key == "shared_object_id"
+        else _number_shared(value, numbers)
+        for key, value in part.items()
+    }
 
 
 def load_artifact(folder: Path) -> tuple[keras.Model, FittedTransform]:
@@ -53,7 +87,7 @@ def load_artifact(folder: Path) -> tuple[keras.Model, FittedTransform]:
     try:
         transform = FittedTransform.from_json((folder / TRANSFORM).read_bytes())
         with zipfile.ZipFile(folder / MODEL) as archive, TemporaryDirectory() as scratch:
-            config = KerasConfig(archive.read("config.json").decode())
+            config = KerasConfig(archive.read(_CONFIG).decode())
             model = build_from_config(config, transform)
             weights = archive.extract(_WEIGHTS, scratch)
             with warnings.catch_warnings():

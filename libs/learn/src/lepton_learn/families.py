@@ -5,6 +5,7 @@ number. A dense layer computes f(x) = sigma(W x + b), with sigma(x) = max(0, x),
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 from lepton_common.errors import InvalidModel
 from lepton_learn.examples import LabelScale
 from lepton_learn.keras_config import check_config
-from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp
+from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Precision
 from lepton_learn.transform import FittedTransform
 
 # What Keras raises for configs and shapes that do not fit together.
@@ -31,10 +32,19 @@ _BUILD_ERRORS = (
 # Half of a batch-norm average is forgotten in seven steps. Keras's 0.99 takes 69, more than an epoch of a
 # small dataset has, and the first validations would say nothing.
 _NORM_MOMENTUM = 0.9
+_POLICIES: Mapping[Precision, str] = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
 
 
 def build_model(
-    architecture: Architecture, transform: FittedTransform, *, label_scale: LabelScale | None
+    architecture: Architecture,
+    transform: FittedTransform,
+    *,
+    label_scale: LabelScale | None,
+    precision: Precision = "float32",
 ) -> keras.Model:
     """Build a model with fresh weights, drawn by Keras's global seed.
 
@@ -42,18 +52,25 @@ def build_model(
         architecture: what to build.
         transform: says what goes in and which classes come out.
         label_scale: of the training labels, for a regression; None for a classification.
+        precision: what its layers compute in, but for the last ones; the weights are float32. A Keras config
+            says itself what its layers compute in.
 
     Raises:
         UnsafeModel, TooLarge: the Keras config holds what it may not.
         InvalidModel: it cannot be built, or does not fit the dataset's features and label.
     """
-    match architecture:
-        case Mlp():
-            return build_mlp(architecture, transform, label_scale=label_scale)
-        case Cnn():
-            return build_cnn(architecture, transform, label_scale=label_scale)
-        case KerasConfig():
-            return build_from_config(architecture, transform)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(_POLICIES[precision])
+    try:
+        match architecture:
+            case Mlp():
+                return build_mlp(architecture, transform, label_scale=label_scale)
+            case Cnn():
+                return build_cnn(architecture, transform, label_scale=label_scale)
+            case KerasConfig():
+                return build_from_config(architecture, transform)
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def build_mlp(recipe: Mlp, transform: FittedTransform, *, label_scale: LabelScale | None) -> keras.Model:
@@ -109,11 +126,14 @@ def build_cnn(recipe: Cnn, transform: FittedTransform, *, label_scale: LabelScal
 
 
 def _head(x: Any, transform: FittedTransform, label_scale: LabelScale | None) -> Any:
+    # In float32 whatever comes before: a sum of exponentials and a label's own unit need its precision.
     if label_scale is None:
-        return keras.layers.Dense(len(transform.classes), name="logits")(x)
-    x = keras.layers.Dense(1, name="standardized")(x)
+        return keras.layers.Dense(len(transform.classes), dtype="float32", name="logits")(x)
+    x = keras.layers.Dense(1, dtype="float32", name="standardized")(x)
     # The weights learn a quantity of mean 0 and deviation 1, whatever the unit of the label.
-    return keras.layers.Rescaling(label_scale.deviation, label_scale.mean, name="prediction")(x)
+    return keras.layers.Rescaling(
+        label_scale.deviation, label_scale.mean, dtype="float32", name="prediction"
+    )(x)
 
 
 def build_from_config(recipe: KerasConfig, transform: FittedTransform) -> keras.Model:

@@ -1,29 +1,43 @@
-"""The training loop: seeded, stopping when the loss no longer falls, and able to go on where it was killed.
+"""The training loop: seeded, over any number of replicas, and able to go on where it was killed.
 
-Each step updates theta -= alpha dL/dtheta (or Adam's form of it, Kingma and Ba, 2015), L the mean loss over
-the global batch and its gradient found by automatic differentiation, which is back-propagation. It runs under
-whatever `tf.distribute` strategy is in scope: losses are averaged over the global batch and the optimizer
-sums gradients over the replicas.
+The order of the records is a permutation of (seed, epoch), everything else that is random hangs on the seed
+and the step, and a checkpoint between any two steps is whole. So a run that was killed and resumed ends with
+the very weights of one that was not, and one of many processes follows the same curve as one of a single
+process.
 
-The order of the records is a permutation of (seed, epoch) and the state at the end of each epoch is whole, so
-a run that was killed and resumed ends with the very weights of one that was not.
+Steps are taken in blocks, one call for many, which grow until a block takes long enough for Python to cost
+nothing. Between blocks the processes agree whether one of them was asked to stop, and how long blocks take,
+so that they always take the same steps together.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lepton_common.errors import Cancelled, InvalidModel
-from lepton_learn.batches import Batches
-from lepton_learn.checkpoints import Checkpoints, State, restore, snapshot
+from lepton_learn.batches import Batches, Feed, class_weights
+from lepton_learn.checkpoints import Checkpoints, Saver, State, restore, snapshot
 from lepton_learn.evaluation import Evaluator
 from lepton_learn.examples import Examples
-from lepton_learn.recipe import Optimizer, Recipe
+from lepton_learn.recipe import Recipe
+from lepton_learn.step import Steps, compile_steps
 from lepton_learn.task import Task
+from lepton_learn.team import Team
+from lepton_learn.update import Update
+
+_BLOCK_SECONDS = 0.2
+"""A block that takes less is made longer, and one that takes three times as long shorter."""
+_MOST_STEPS = 128
+"""Longest block."""
+_BLOCK_BYTES = 64 << 20
+"""Largest inputs of a block."""
+_CHECKPOINT_SECONDS = 15.0
+"""Shortest time between two checkpoints within an epoch."""
 
 
 class Observer(Protocol):
@@ -31,7 +45,7 @@ class Observer(Protocol):
 
     @property
     def stop_requested(self) -> bool:
-        """Whether to stop after the step at hand."""
+        """Whether to stop, soon."""
 
     def progress(self, phase: str, done: int, total: int = 0, unit: str = "") -> None:
         """So many steps are done."""
@@ -64,13 +78,6 @@ def seed_everything(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def build_optimizer(recipe: Optimizer) -> keras.optimizers.Optimizer:
-    """The update rule. Call it in the strategy's scope."""
-    if recipe.kind == "sgd":
-        return keras.optimizers.SGD(recipe.learning_rate, momentum=recipe.momentum)
-    return keras.optimizers.Adam(recipe.learning_rate)
-
-
 def train(
     model: keras.Model,
     task: Task,
@@ -80,45 +87,74 @@ def train(
     validation: Examples,
     observer: Observer,
     checkpoints: Checkpoints | None = None,
+    saved: bytes | None = None,
+    classes: tuple[str, ...] = (),
+    team: Team | None = None,
 ) -> Outcome:
-    """Train a model in place, from its last checkpoint if there is one.
+    """Train a model in place.
 
     Args:
-        model: with fresh weights; at the end it holds those of the best epoch.
+        model: built with fresh weights in the team's scope; at the end it holds those of the best epoch.
         task: judges its outputs.
         recipe: how to train; its architecture is not looked at.
         training: what to learn from, at least one record.
         validation: decides when to stop and what to keep; if it is empty, the training loss decides.
-        observer: is told every step and epoch.
-        checkpoints: where the state is kept at the end of each epoch.
+        observer: is told the steps and every epoch.
+        checkpoints: where the team's leader keeps the state: every few seconds, and when it is asked to stop.
+        saved: the checkpoint to go on from, the same for all of the team.
+        classes: names of the label's classes, for the recipe's class weights.
+        team: who trains together; None: this process alone.
 
     Raises:
-        Cancelled: the observer asked to stop. The last whole epoch is in the checkpoints.
+        Cancelled: one of the team was asked to stop. The last step is in the checkpoints.
         InvalidModel: the loss stopped being a number before a single epoch ended well.
     """
-    strategy = tf.distribute.get_strategy()
-    with strategy.scope():
-        optimizer = build_optimizer(recipe.optimizer)
-        optimizer.build(model.trainable_variables)
-    batches = Batches(training, size=recipe.batch_size, seed=recipe.seed)
-    step = _training_step(model, task, optimizer)
+    team = team or Team.alone()
+    batches = Batches(
+        training,
+        size=recipe.batch_size,
+        seed=recipe.seed,
+        multiple=team.replicas * recipe.accumulation,
+        class_weights=_weights_of(recipe, training, classes),
+    )
+    with team.strategy.scope():
+        update = Update(
+            recipe.optimizer,
+            model.trainable_variables,
+            steps=recipe.max_epochs * len(batches),
+            scaled=recipe.precision == "float16",
+        )
+    state = State() if saved is None else restore(saved, model, update)
     evaluator = Evaluator(model, task)
-    state = State.fresh()
-    if checkpoints is not None and (saved := checkpoints.latest()) is not None:
-        state = restore(saved, model, optimizer)
-
-    while not _is_over(state, recipe):
-        loss = _run_epoch(step, batches, state.epoch, recipe=recipe, observer=observer)
-        figures = {"loss": loss}
-        if len(validation):
-            observed = evaluator.measure(validation)
-            figures |= {f"validation_{name}": value for name, value in observed.items()}
-        state = _advance(state, figures, model, min_delta=recipe.convergence.min_delta)
-        for name, value in figures.items():
-            observer.metric(name, state.epoch, value)
-        if checkpoints is not None:
-            observer.flush()
-            checkpoints.save(state.epoch, snapshot(state, model, optimizer))
+    share = team.share(batches.size)
+    steps = compile_steps(
+        model,
+        task,
+        update=update,
+        recipe=recipe,
+        team=team,
+        batch_size=batches.size,
+        like=batches.block(0, range(1), share=share),
+    )
+    saver = None
+    if checkpoints is not None and team.leads:
+        saver = Saver(checkpoints, before=observer.flush, seconds=_CHECKPOINT_SECONDS)
+    with Feed(batches, share=share) as feed:
+        run = _Run(model, update, steps, feed, batches, recipe=recipe, observer=observer, saver=saver)
+        try:
+            while not _is_over(state, recipe):
+                state = run.epoch(state)
+                figures = {"loss": state.total / batches.records}
+                if len(validation):
+                    observed = _agree(team, evaluator.measure(validation))
+                    figures |= {f"validation_{name}": value for name, value in observed.items()}
+                state = _advance(state, figures, model, min_delta=recipe.convergence.min_delta)
+                for name, value in figures.items():
+                    observer.metric(name, state.epoch, value)
+                run.save(state)
+        finally:
+            if saver is not None:
+                saver.close()
 
     model.set_weights(state.best_weights)
     return Outcome(
@@ -128,7 +164,95 @@ def train(
     )
 
 
+class _Run:
+    """The steps of a training, block by block."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        update: Update,
+        steps: Steps,
+        feed: Feed,
+        batches: Batches,
+        *,
+        recipe: Recipe,
+        observer: Observer,
+        saver: Saver | None,
+    ) -> None:
+        self._model, self._update, self._steps = model, update, steps
+        self._feed, self._batches, self._recipe = feed, batches, recipe
+        self._observer, self._saver = observer, saver
+        self._length = 1
+        self._seconds = 0.0
+
+    def epoch(self, state: State) -> State:
+        """Take the steps that are left of an epoch."""
+        while state.step < len(self._batches):
+            state, stop = self._block(state)
+            done = state.epoch * len(self._batches) + state.step
+            total = self._recipe.max_epochs * len(self._batches)
+            self._observer.progress("training", done, total=total, unit="step")
+            if stop or (self._saver is not None and self._saver.due):
+                self.save(state)
+            if stop:
+                raise Cancelled("the training was asked to stop")
+        return state
+
+    def save(self, state: State) -> None:
+        """Save a state soon."""
+        if self._saver is not None:
+            done = state.epoch * len(self._batches) + state.step
+            self._saver.save(done, snapshot(state, self._model, self._update))
+
+    def _block(self, state: State) -> tuple[State, bool]:
+        """Take some steps; say whether one of the team was asked to stop before them."""
+        epoch, wanted = self._next(state.epoch, state.step)
+        block = self._feed.take(epoch, wanted, then=self._next(epoch, wanted.stop))
+        begun = time.monotonic()
+        notes = np.array([self._observer.stop_requested, self._seconds, 1.0], np.float32)
+        total, notes = self._steps(
+            block.inputs, block.labels, block.weights, block.counts, np.array(state.total), notes
+        )
+        state = replace(state, step=wanted.stop, total=float(total))
+        self._seconds = time.monotonic() - begun
+        stops, seconds, replicas = notes.numpy().tolist()
+        self._adapt(seconds / replicas, block.inputs.nbytes / len(block.counts))
+        return state, stops > 0
+
+    def _next(self, epoch: int, step: int) -> tuple[int, range]:
+        """The steps after a step; an epoch's last block is as long as the rest."""
+        if step == len(self._batches):
+            epoch, step = epoch + 1, 0
+        return epoch, range(step, min(step + self._length, len(self._batches)))
+
+    def _adapt(self, seconds: float, step_bytes: float) -> None:
+        """Choose the length of blocks to come by how long one took, which all of a team know alike."""
+        most = max(1, min(_MOST_STEPS, int(_BLOCK_BYTES / step_bytes)))
+        if seconds < _BLOCK_SECONDS:
+            self._length = min(2 * self._length, most)
+        elif seconds > 3 * _BLOCK_SECONDS:
+            self._length = max(1, self._length // 2)
+
+
+def _weights_of(recipe: Recipe, training: Examples, classes: tuple[str, ...]) -> Any:
+    if not classes:
+        return None
+    return class_weights(
+        training.labels, classes, given=recipe.class_weights, balanced=recipe.balance_classes
+    )
+
+
+def _agree(team: Team, figures: dict[str, float]) -> dict[str, float]:
+    """The mean of what the replicas measured, so that all of a team decide the same to the last bit."""
+    if team.replicas == 1:
+        return figures
+    sums = tf.function(team.sum)(tf.constant([*figures.values()], tf.float32))
+    return dict(zip(figures, (sums / team.replicas).numpy().tolist(), strict=True))
+
+
 def _is_over(state: State, recipe: Recipe) -> bool:
+    if state.step:
+        return False
     patience = recipe.convergence.patience
     if state.epoch >= recipe.max_epochs or (patience and state.epoch - state.best_epoch >= patience):
         return True
@@ -141,67 +265,13 @@ def _watched(figures: dict[str, float]) -> float:
 
 
 def _advance(state: State, figures: dict[str, float], model: keras.Model, *, min_delta: float) -> State:
+    """The state at the end of an epoch."""
     epoch, loss = state.epoch + 1, _watched(figures)
-    history = (*state.history, figures)
+    state = replace(state, epoch=epoch, step=0, total=0.0, history=(*state.history, figures))
     if math.isfinite(loss) and loss < state.best_loss - min_delta:
-        return State(
-            epoch=epoch, history=history, best_epoch=epoch, best_loss=loss, best_weights=model.get_weights()
-        )
+        return replace(state, best_epoch=epoch, best_loss=loss, best_weights=tuple(model.get_weights()))
     if not math.isfinite(loss) and not state.best_weights:
         raise InvalidModel(
             f"the loss of epoch {epoch} is {loss}: the training diverges; a smaller learning rate may help"
         )
-    return State(
-        epoch=epoch,
-        history=history,
-        best_epoch=state.best_epoch,
-        best_loss=state.best_loss,
-        best_weights=state.best_weights,
-    )
-
-
-def _run_epoch(
-    step: Callable[..., Any], batches: Batches, epoch: int, *, recipe: Recipe, observer: Observer
-) -> float:
-    """Run one epoch and return the mean loss over its records."""
-    # Summed where it is computed: reading every step's loss would make a GPU wait for Python.
-    total: Any = tf.zeros((), tf.float64)
-    for place, batch in enumerate(batches.epoch(epoch)):
-        if observer.stop_requested:
-            raise Cancelled("the training was asked to stop")
-        loss = step(batch.inputs, batch.labels, batch.weights, batch.records)
-        total = total + tf.cast(loss, tf.float64) * batch.records
-        done = epoch * len(batches) + place + 1
-        observer.progress("training", done, total=recipe.max_epochs * len(batches), unit="step")
-    return float(total) / batches.records
-
-
-def _training_step(
-    model: keras.Model, task: Task, optimizer: keras.optimizers.Optimizer
-) -> Callable[..., Any]:
-    strategy = tf.distribute.get_strategy()
-
-    def replica_step(inputs: Any, labels: Any, weights: Any, records: Any) -> Any:
-        with tf.GradientTape() as tape:
-            outputs = model(inputs, training=True)
-            loss = tf.nn.compute_average_loss(
-                task.losses(labels, outputs), sample_weight=weights, global_batch_size=records
-            )
-            objective = loss
-            if model.losses:
-                objective = loss + tf.nn.scale_regularization_loss(tf.add_n(model.losses))
-        gradients = tape.gradient(objective, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss
-
-    def step(inputs: Any, labels: Any, weights: Any, records: Any) -> Any:
-        losses = strategy.run(replica_step, args=(inputs, labels, weights, records))
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
-
-    compiled = tf.function(step)
-
-    def call(inputs: Any, labels: Any, weights: Any, records: int) -> Any:
-        # As a tensor: a Python number would be traced anew for the last batch of every epoch.
-        return compiled(inputs, labels, weights, tf.constant(records, tf.int32))
-
-    return call
+    return state

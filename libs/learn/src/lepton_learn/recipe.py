@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 Activation: TypeAlias = Literal["relu", "sigmoid", "tanh"]
+Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +117,8 @@ class Recipe:
     """When to stop before that."""
     seed: int = 0
     """Seed of the weights, of the order of the records and of dropout."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     """What activations and gradients are computed in."""
-    xla: bool = False
-    """Whether the forward and backward pass is compiled with XLA."""
     accumulation: int = 1
     """Parts that a replica's share of a step is computed in, one after the other."""
     class_weights: Mapping[str, float] = field(default_factory=dict)

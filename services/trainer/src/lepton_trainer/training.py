@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from lepton_common.errors import FieldViolation, InvalidField, LeptonError, WrongState
 from lepton_learn.keras_config import check_config
-from lepton_learn.recipe import Cnn, KerasConfig, Recipe
+from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Recipe
 
 LABEL_TYPES = ("number", "integer", "category")
 """Types of columns that a model can learn to predict."""
 
-MAX_WORKERS = 1
-"""Processes that can train together."""
+MAX_WORKERS = 4
+"""Processes that can train together: they all run on one machine, and each takes a gigabyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,9 @@ def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
     features = [column for column in dataset.columns if column.name != dataset.label]
     if not features:
         raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")
+    _check_classes(recipe, dataset)
+    if recipe.augmentation != Augmentation() and (len(features) > 1 or len(features[0].shape) != 3):
+        raise _violation("augmentation", "is for datasets with one feature column, an image")
     match recipe.architecture:
         case Cnn() if len(features) > 1 or len(features[0].shape) != 3:
             found = ", ".join(_describe(column) for column in features)
@@ -129,6 +132,20 @@ def _check_recipe(recipe: Recipe, *, workers: int) -> None:
         raise _violation("workers", f"must be at most {MAX_WORKERS}")
     if recipe.optimizer.kind != "sgd" and recipe.optimizer.momentum:
         raise _violation("optimizer.momentum", "is for SGD alone")
+    if isinstance(recipe.architecture, KerasConfig) and recipe.precision != "float32":
+        raise _violation("precision", "is said by the Keras config itself, layer by layer")
+    if recipe.accumulation > recipe.batch_size:
+        raise _violation("accumulation", f"must be at most the batch_size, {recipe.batch_size}")
+
+
+def _check_classes(recipe: Recipe, dataset: DatasetVersion) -> None:
+    """What the classes weigh; their names are known to the workers alone."""
+    weighted = "class_weights" if recipe.class_weights else "balance_classes"
+    if recipe.class_weights and recipe.balance_classes:
+        raise _violation("balance_classes", "goes without class_weights")
+    number = any(column.name == dataset.label and column.type == "number" for column in dataset.columns)
+    if number and (recipe.class_weights or recipe.balance_classes):
+        raise _violation(weighted, f"is for classes, and the label {dataset.label!r} is a number")
 
 
 def _check_keras_config(text: str) -> None:

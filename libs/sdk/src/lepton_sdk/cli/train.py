@@ -42,6 +42,7 @@ def command() -> None:
 @click.option("--batch-size", type=int, default=0, help="Records a step.  [default: 64]")
 @click.option("--learning-rate", type=float, default=0.0, help="Step size.  [default: 0.001]")
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
+@click.option("--workers", type=int, default=0, help="Processes that train together.  [default: 1]")
 @click.option("--spec", default="", help="TrainingSpec as JSON, or @FILE of JSON or YAML.")
 @click.option("--id", "job_id", default="", help="Id of the job.  [default: made up]")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
@@ -57,6 +58,7 @@ async def start(
     batch_size: int,
     learning_rate: float,
     seed: int,
+    workers: int,
     spec: str,
     job_id: str,
     detach: bool,
@@ -78,6 +80,7 @@ async def start(
     training.max_epochs = epochs or training.max_epochs
     training.batch_size = batch_size or training.batch_size
     training.seed = seed or training.seed
+    training.workers = workers or training.workers
     training.optimizer.learning_rate = learning_rate or training.optimizer.learning_rate
     job = await client.training.create(job_id or f"{stem[:40]}-{uuid.uuid4().hex[:8]}", training)
     if detach:

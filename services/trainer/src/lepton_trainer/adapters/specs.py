@@ -12,6 +12,7 @@ from lepton_learn.recipe import (
     KerasConfig,
     Mlp,
     Optimizer,
+    Precision,
     Recipe,
     Schedule,
 )
@@ -34,7 +35,7 @@ _DECAYS: dict[training_pb2.Decay.ValueType, Literal["constant", "cosine", "linea
     training_pb2.DECAY_LINEAR: "linear",
     training_pb2.DECAY_EXPONENTIAL: "exponential",
 }
-_PRECISIONS: dict[training_pb2.Precision.ValueType, Literal["float32", "bfloat16", "float16"]] = {
+_PRECISIONS: dict[training_pb2.Precision.ValueType, Precision] = {
     training_pb2.PRECISION_UNSPECIFIED: "float32",
     training_pb2.PRECISION_FLOAT32: "float32",
     training_pb2.PRECISION_BFLOAT16: "bfloat16",
@@ -59,7 +60,6 @@ def recipe_of(spec: training_pb2.TrainingSpec) -> Recipe:
         ),
         seed=spec.seed,
         precision=_PRECISIONS[spec.precision],
-        xla=spec.xla,
         accumulation=spec.accumulation or default.accumulation,
         class_weights=dict(spec.class_weights),
         balance_classes=spec.balance_classes,

@@ -6,7 +6,7 @@ What can go wrong without TensorFlow goes wrong before it is imported, which tak
 import math
 from typing import Any
 
-from lepton_common.errors import Cancelled, SchemaViolation, Unimplemented
+from lepton_common.errors import Cancelled, SchemaViolation
 from lepton_common.jobs.worker import Worker
 from lepton_common.manifests import put_blob
 from lepton_learn.examples import Examples
@@ -28,18 +28,16 @@ def run_job(worker: Worker) -> dict[str, Any]:
     Raises:
         UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset.
         SchemaViolation: the dataset version has nothing to learn from.
-        Cancelled: the worker was asked to stop; the last whole epoch is kept for the next attempt.
-        Unimplemented: the job asks for several workers.
+        Cancelled: the worker was asked to stop; the last step is kept for the next attempt.
+        DependencyUnavailable: the other workers did not come.
     """
-    if worker.workers > 1:
-        raise Unimplemented("training with more than one worker is not supported by this release")
     recipe = Recipe.from_dict(worker.spec["recipe"])
     if isinstance(recipe.architecture, KerasConfig):
         check_config(recipe.architecture.json)
     worker.progress("reading", 0)
     reference = worker.spec["manifest"]
     manifest = load_manifest(worker.objects, reference["key"], sha256=reference["sha256"])
-    _check(manifest)
+    _check(manifest, recipe)
     examples = {
         split: Examples(manifest.transform, read_split(worker.objects, manifest, split)) for split in Split
     }
@@ -50,6 +48,8 @@ def run_job(worker: Worker) -> dict[str, Any]:
     from lepton_trainer.worker.training import train_and_evaluate
 
     trained = train_and_evaluate(worker, recipe, transform=manifest.transform, examples=examples)
+    if worker.index > 0:
+        return {}
     worker.progress("saving", 0)
     artifacts = worker.spec.get("artifacts", _MODELS)
     blobs = {path: put_blob(worker.objects, artifacts, data) for path, data in trained.files.items()}
@@ -63,9 +63,12 @@ def run_job(worker: Worker) -> dict[str, Any]:
     }
 
 
-def _check(manifest: Manifest) -> None:
+def _check(manifest: Manifest, recipe: Recipe) -> None:
     if manifest.records(Split.TRAIN) == 0:
         raise SchemaViolation("the dataset version has no training records")
     label = manifest.schema.label
     if manifest.schema.is_classification and len(manifest.transform.classes) < 2:
         raise SchemaViolation(f"all records have the same {label!r}: there is nothing to learn")
+    unknown = sorted(recipe.class_weights.keys() - set(manifest.transform.classes))
+    if unknown:
+        raise SchemaViolation(f"class_weights names {unknown[0]!r}, which is no value of {label!r}")

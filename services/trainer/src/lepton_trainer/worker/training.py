@@ -6,23 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
-from lepton_common.errors import InvalidModel
+from lepton_common.errors import DependencyUnavailable, InvalidModel
+from lepton_common.jobs import files
 from lepton_common.jobs.worker import Worker
 from lepton_learn.artifact import artifact_files
 from lepton_learn.checkpoints import Checkpoints
 from lepton_learn.evaluation import evaluate
 from lepton_learn.examples import Examples
 from lepton_learn.families import build_model
-from lepton_learn.loop import seed_everything, train
+from lepton_learn.loop import Outcome, seed_everything, train
 from lepton_learn.manifest import Split
 from lepton_learn.recipe import Recipe
-from lepton_learn.task import task_of
+from lepton_learn.task import Task, task_of
 from lepton_learn.transform import FittedTransform
+from lepton_trainer.worker.forming import end_after, form_team, own_cores
+from lepton_trainer.worker.rendezvous import Meeting, Met, meet
 
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """Where Linux tells a container's limit, as microseconds of every so many; `max` without one."""
+_MEETING_SECONDS = 600.0
+"""How long a worker waits for its peers: a node that has to be made for one takes minutes."""
+
+_NOTICE_SECONDS = 45.0
+"""How long TensorFlow has to notice that a peer is gone; it takes up to ten seconds as a rule."""
 
 
 @dataclass(frozen=True)
@@ -38,39 +47,79 @@ class Trained:
 def train_and_evaluate(
     worker: Worker, recipe: Recipe, *, transform: FittedTransform, examples: Mapping[Split, Examples]
 ) -> Trained:
-    """Train a model on the training split and measure it on the test split.
+    """Train a model on the training split, with the worker's peers, and measure it on the test split.
+
+    All workers train; the first alone measures, so the others' result is empty.
 
     Raises:
         UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset.
-        Cancelled: the worker was asked to stop.
+        DependencyUnavailable: the peers did not come in time.
+        Cancelled: one of the workers was asked to stop.
     """
-    _set_devices()
+    _set_devices(worker)
+    checkpoints = Checkpoints(worker.objects, f"{worker.prefix}/checkpoints", attempt=worker.attempt)
+    meeting = Meeting(
+        job=worker.job,
+        peers=worker.peers,
+        index=worker.index,
+        seconds=_MEETING_SECONDS,
+        stop_requested=lambda: worker.stop_requested,
+        told=lambda come, of: worker.progress("waiting for workers", come, of, "worker"),
+    )
+    met = meet(meeting, lambda: {"checkpoint": checkpoints.latest()})
+    key = met.agreement["checkpoint"]
+    saved = checkpoints.read(key) if key else None
+    team = form_team(worker)
     seed_everything(recipe.seed)
+    training = examples[Split.TRAIN]
     try:
-        return _train_and_evaluate(worker, recipe, transform=transform, examples=examples)
+        with team.strategy.scope():
+            model = build_model(
+                recipe.architecture,
+                transform,
+                label_scale=training.label_scale,
+                precision=recipe.precision,
+            )
+            task = task_of(model, transform, label_scale=training.label_scale)
+        with met.together(lost=_end_soon):
+            outcome = train(
+                model,
+                task,
+                recipe=recipe,
+                training=training,
+                validation=examples[Split.VALIDATION],
+                observer=worker,
+                checkpoints=checkpoints,
+                saved=saved,
+                classes=transform.classes,
+                team=team,
+            )
     except tf.errors.ResourceExhaustedError as error:
         raise InvalidModel(
-            "training takes more memory than there is: a smaller model or batch_size may fit"
+            "training takes more memory than there is: a smaller model or batch_size may fit, or accumulation"
         ) from error
+    if not team.leads:
+        _wait_for_outcome(worker, met)
+        return Trained({}, {})
+    return _evaluate(worker, model, task, outcome, recipe=recipe, transform=transform, examples=examples)
 
 
-def _train_and_evaluate(
-    worker: Worker, recipe: Recipe, *, transform: FittedTransform, examples: Mapping[Split, Examples]
+def _evaluate(
+    worker: Worker,
+    trained: keras.Model,
+    task: Task,
+    outcome: Outcome,
+    *,
+    recipe: Recipe,
+    transform: FittedTransform,
+    examples: Mapping[Split, Examples],
 ) -> Trained:
-    training = examples[Split.TRAIN]
-    with tf.distribute.get_strategy().scope():
-        model = build_model(recipe.architecture, transform, label_scale=training.label_scale)
-        task = task_of(model, transform, label_scale=training.label_scale)
-    outcome = train(
-        model,
-        task,
-        recipe=recipe,
-        training=training,
-        validation=examples[Split.VALIDATION],
-        observer=worker,
-        checkpoints=Checkpoints(worker.objects, f"{worker.prefix}/checkpoints"),
-    )
     worker.progress("evaluating", 0)
+    # What is measured is what is kept: a model of float32, on this process alone.
+    model = build_model(
+        recipe.architecture, transform, label_scale=examples[Split.TRAIN].label_scale, precision="float32"
+    )
+    model.set_weights(trained.get_weights())
     held_out = next((split for split in (Split.TEST, Split.VALIDATION) if len(examples[split])), None)
     metrics: dict[str, float] = {}
     if held_out is not None:
@@ -81,9 +130,25 @@ def _train_and_evaluate(
     return Trained(artifact_files(model, transform, history=outcome.history), metrics)
 
 
-def _set_devices() -> None:
+def _end_soon() -> None:
+    """End the process if TensorFlow does not notice by itself that a peer is gone."""
+    end_after(_NOTICE_SECONDS, "a worker was lost, and that was not noticed")
+
+
+def _wait_for_outcome(worker: Worker, met: Met) -> None:
+    """Wait until the first worker has ended: if it fails now all of them are needed again.
+
+    Raises:
+        DependencyUnavailable: it ended without an outcome.
+    """
+    met.wait_for_end()
+    if files.read_outcome(worker.objects, worker.job, worker.attempt) is None:
+        raise DependencyUnavailable("the first worker was lost after the training")
+
+
+def _set_devices(worker: Worker) -> None:
     """Use the cores this process may use, and of a GPU's memory only what is needed."""
-    cores = _available_cores()
+    cores = own_cores(_available_cores(), peers=worker.peers, index=worker.index)
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(cores)
     for device in tf.config.list_physical_devices("GPU"):

@@ -1,0 +1,115 @@
+"""The training step, compiled: many steps are one call, so that Python costs next to nothing."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lepton_learn import augmentation
+from lepton_learn.batches import Block
+from lepton_learn.recipe import Recipe
+from lepton_learn.task import Task
+from lepton_learn.team import Team
+from lepton_learn.update import Update
+
+Steps = Callable[..., Any]
+"""`(inputs, labels, weights, counts, total, notes) -> (total, notes)`, as `compile_steps` says."""
+
+
+def compile_steps(
+    model: keras.Model,
+    task: Task,
+    *,
+    update: Update,
+    recipe: Recipe,
+    team: Team,
+    batch_size: int,
+    like: Block,
+) -> Steps:
+    """Compile a function that takes steps, one after the other.
+
+    Each step finds the mean loss L over its global batch and its gradient by automatic differentiation, which
+    is back-propagation, and updates the weights.
+
+    Args:
+        model: built in the team's scope.
+        task: judges its outputs.
+        update: changes its weights.
+        recipe: how to train.
+        team: who takes the steps.
+        batch_size: records of a global batch, padding included: a multiple of `team.replicas` times
+            `recipe.accumulation`.
+
+        like: a block of this process, of any number of steps.
+
+    Returns:
+        A function of a block's `inputs`, `labels`, `weights` and `counts`, of `total` float64 and `notes`
+        float32 [n]. It returns `total` with the sum over the steps of loss times count added, and the sum of
+        all replicas' `notes`.
+    """
+    replica_step = _replica_step(model, task, update=update, recipe=recipe, team=team, batch_size=batch_size)
+
+    def steps(inputs: Any, labels: Any, weights: Any, counts: Any, total: Any, notes: Any) -> Any:
+        notes = team.sum(notes)
+        for place in tf.range(tf.shape(counts)[0]):
+            count = counts[place]
+            losses = team.strategy.run(
+                replica_step, args=(inputs[place], labels[place], weights[place], count)
+            )
+            loss = team.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+            total += tf.cast(loss, tf.float64) * tf.cast(count, tf.float64)
+        return total, notes
+
+    arrays = (like.inputs, like.labels, like.weights, like.counts)
+    signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in arrays]
+    signature += [tf.TensorSpec([], tf.float64), tf.TensorSpec([None], tf.float32)]
+    compiled: Steps = tf.function(steps, input_signature=signature)
+    return compiled
+
+
+def _replica_step(
+    model: keras.Model, task: Task, *, update: Update, recipe: Recipe, team: Team, batch_size: int
+) -> Callable[..., Any]:
+    weights_of_model = model.trainable_variables
+    changed = recipe.augmentation.flip or recipe.augmentation.shift > 0
+
+    def gradients(part: Sequence[Any], count: Any) -> Any:
+        inputs, labels, weights = part
+        with tf.GradientTape() as tape:
+            outputs = tf.cast(model(inputs, training=True), tf.float32)
+            loss = tf.nn.compute_average_loss(
+                task.losses(labels, outputs), sample_weight=weights, global_batch_size=count
+            )
+            objective = loss
+            if model.losses:
+                penalty = tf.add_n(model.losses) / recipe.accumulation
+                objective = loss + tf.nn.scale_regularization_loss(penalty)
+            objective = update.scale(objective)
+        return loss, tape.gradient(objective, weights_of_model)
+
+    def step(inputs: Any, labels: Any, weights: Any, count: Any) -> Any:
+        if changed:
+            drawn = augmentation.changes(
+                recipe.augmentation, records=batch_size, seed=recipe.seed, step=update.step
+            )
+            own, drawn = team.own_share(inputs, drawn[team.share(batch_size)])
+            inputs = augmentation.change(own, drawn)
+        else:
+            (inputs,) = team.own_share(inputs)
+        labels, weights = team.own_share(labels, weights)
+        parts = [tf.split(tensor, recipe.accumulation) for tensor in (inputs, labels, weights)]
+        first, *others = zip(*parts, strict=True)
+        total, summed = gradients(first, count)
+        for part in others:
+            loss, found = gradients(part, count)
+            total += loss
+            summed = [_add(*pair) for pair in zip(summed, found, strict=True)]
+        update.apply(summed)
+        return total
+
+    return step
+
+
+def _add(one: Any, other: Any) -> Any:
+    return None if one is None else tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
