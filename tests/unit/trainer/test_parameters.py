@@ -29,7 +29,7 @@ def test_domains_are_read_by_path() -> None:
             {"path": "batch_size", "integer": {"min": 16, "max": 100, "step": 16}},
             choice("mlp.activation", "relu", "ACTIVATION_TANH"),
             choice("mlp.hidden_units", [32], [64, 32]),
-            choice("xla", True, False),
+            choice("balance_classes", True, False),
         )
     )
     assert space == {
@@ -37,7 +37,7 @@ def test_domains_are_read_by_path() -> None:
         "batch_size": Integer(least=16, greatest=96, step=16),
         "mlp.activation": Choice(("ACTIVATION_RELU", "ACTIVATION_TANH")),
         "mlp.hidden_units": Choice(([32], [64, 32])),
-        "xla": Choice((True, False)),
+        "balance_classes": Choice((True, False)),
     }
 
 
@@ -58,7 +58,7 @@ REFUSED = [
     ({"path": "batch_size", "real": {"min": 1, "max": 2}}, "batch_size takes a whole number"),
     ({"path": "mlp.hidden_units", "integer": {"min": 1, "max": 2}}, "takes a list, each a whole number"),
     ({"path": "mlp.activation", "integer": {"min": 1, "max": 2}}, "takes one of ACTIVATION_RELU"),
-    ({"path": "xla", "real": {"min": 0, "max": 1}}, "takes true or false"),
+    ({"path": "balance_classes", "real": {"min": 0, "max": 1}}, "takes true or false"),
     ({"path": "batch_size", "integer": {"min": 5, "max": 4}}, "5 is above 4"),
     (choice("batch_size", 8, 8), "there twice"),
 ]
@@ -102,7 +102,13 @@ def test_values_get_into_a_copy_of_the_spec() -> None:
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("batch_size", "many"), ("batch_size", 1.5), ("cnn.filters", 8), ("xla", 1), ("precision", "double")],
+    [
+        ("batch_size", "many"),
+        ("batch_size", 1.5),
+        ("cnn.filters", 8),
+        ("balance_classes", 1),
+        ("precision", "double"),
+    ],
     ids=str,
 )
 def test_a_value_that_is_none_of_its_field_is_refused(path: str, value: Any) -> None:

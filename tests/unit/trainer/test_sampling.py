@@ -124,7 +124,14 @@ def test_what_matters_most_is_told() -> None:
     shares = importances(SEARCH, trials)
     assert max(shares, key=lambda path: shares[path]) == "optimizer.learning_rate"
     assert sum(shares.values()) == pytest.approx(1)
-    assert importances(SEARCH, trials[:3]) == {}
+    assert importances(SEARCH, trials[:3]) == {}, "too few"
+
+
+@pytest.mark.parametrize("best", [0, 3], ids=["all alike", "all alike but the best"])
+def test_nothing_is_told_where_nothing_sets_the_best_apart(best: int) -> None:
+    trials = run(replace(SEARCH, sampler=Sampler.RANDOM))
+    alike = [replace(trial, value=0.1 if trial.number <= best else 0.5) for trial in trials]
+    assert importances(SEARCH, alike) == {}
 
 
 def test_optuna_is_loaded_by_the_first_choice_alone() -> None:

@@ -90,7 +90,7 @@ class Search:
 def best(search: Search, trials: Sequence[Trial]) -> Trial | None:
     """Return the trial with the best value, the first of equals; None while none has succeeded."""
     succeeded = [trial for trial in trials if trial.state == TrialState.SUCCEEDED]
-    return min(succeeded, key=lambda trial: (_cost(search, trial), trial.number), default=None)
+    return min(succeeded, key=lambda trial: (cost(search, trial), trial.number), default=None)
 
 
 def best_values(search: Search, trials: Sequence[Trial]) -> list[tuple[int, float, float]]:
@@ -156,6 +156,7 @@ def kept_value(
     return min(numbers, key=lambda point: -point[1] if search.maximize else point[1], default=None)
 
 
-def _cost(search: Search, trial: Trial) -> float:
-    assert trial.value is not None, "it has succeeded"
+def cost(search: Search, trial: Trial) -> float:
+    """Return the value of a trial that has one, so that less is better."""
+    assert trial.value is not None, "only trials with a value are compared"
     return -trial.value if search.maximize else trial.value

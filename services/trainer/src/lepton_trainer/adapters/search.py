@@ -17,17 +17,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from lepton.job.v1 import job_pb2
 from lepton.model.v1 import model_pb2_grpc
 from lepton.training.v1 import study_pb2, training_pb2
-from lepton_common.errors import AlreadyExists, EtagMismatch, LeptonError, NotFound, SchemaViolation
+from lepton_common.errors import AlreadyExists, EtagMismatch, LeptonError, NotFound
 from lepton_common.jobs import job as life
 from lepton_common.jobs.kind import says_not_now
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection, ResourceStore, Transaction
-from lepton_common.status import from_status
 from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.best_model import kept_epoch, register_best
 from lepton_trainer.adapters.datasets import Datasets
@@ -35,12 +32,11 @@ from lepton_trainer.adapters.studies import (
     course_of,
     decode_search,
     decode_trial,
-    encode_metrics,
-    encode_state,
     encode_trial,
     points_of,
     trial_spec,
 )
+from lepton_trainer.adapters.trials import close, close_with, fail, give_up, report
 from lepton_trainer.pruning import Course, gives_up
 from lepton_trainer.sampling import importances, suggest
 from lepton_trainer.study import (
@@ -50,7 +46,6 @@ from lepton_trainer.study import (
     best,
     hopeless,
     is_over,
-    kept_value,
     wanted,
     without_value,
 )
@@ -143,7 +138,7 @@ class StudySearch:
             return await self._end(plan, search)
         await self._prune(plan, search)
         await self._begin(plan, search)
-        _report(plan, search, phase="searching")
+        self._report(plan, search, phase="searching")
         moved = await self._commit(plan)
         return Step.WAITS if plan.waits else Step.MOVED if moved else Step.WATCHED
 
@@ -164,10 +159,11 @@ class StudySearch:
             if job is not None and job.status.HasField("start_time"):
                 trial.start_time.CopyFrom(job.status.start_time)
             if job is None:
-                _close(trial, TrialState.CANCELLED)
+                close(trial, TrialState.CANCELLED)
                 trial.message = "its training job was deleted"
             elif life.is_final(job.status.state):
-                await self._close(trial, job, search)
+                epoch = await asyncio.to_thread(kept_epoch, self._objects, job)
+                close_with(trial, job, search, kept_epoch=epoch)
             settled |= trial.state != study_pb2.TRIAL_STATE_RUNNING
         if not settled:
             return
@@ -176,21 +172,6 @@ class StudySearch:
         plan.study.best_trial = found.number if found is not None else 0
         plan.study.importances.clear()
         plan.study.importances.update(await asyncio.to_thread(importances, search, trials))
-
-    async def _close(self, trial: study_pb2.Trial, job: training_pb2.TrainingJob, search: Search) -> None:
-        match job.status.state:
-            case job_pb2.JOB_STATE_SUCCEEDED:
-                points = points_of(job, search.metric)
-                kept = kept_value(search, points, await asyncio.to_thread(kept_epoch, self._objects, job))
-                if kept is None:
-                    _fail(trial, _unmeasured(job, search, measured=bool(points)))
-                else:
-                    trial.epoch, trial.value = kept
-                    _close(trial, TrialState.SUCCEEDED, job.status.end_time)
-            case job_pb2.JOB_STATE_FAILED:
-                _fail(trial, from_status(job.status.error), job.status.end_time)
-            case _:
-                _close(trial, TrialState.CANCELLED, job.status.end_time)
 
     async def _prune(self, plan: _Plan, search: Search) -> None:
         """Give up trials that others have left behind."""
@@ -205,11 +186,7 @@ class StudySearch:
                 continue
             if not gives_up(search.pruner, trial.number, courses, succeeded=succeeded):
                 continue
-            points = points_of(plan.active[trial.training_job], search.metric)
-            finite = [point for point in points if math.isfinite(point[1])]
-            if finite:
-                trial.epoch, trial.value = finite[-1]
-            _close(trial, TrialState.PRUNED)
+            give_up(trial, plan.active[trial.training_job], search)
             plan.stop.append(trial.training_job)
 
     async def _measured(self, plan: _Plan, search: Search) -> dict[int, Course]:
@@ -242,7 +219,7 @@ class StudySearch:
                     plan.waits = True
                     return
                 written.training_job = ""
-                _fail(written, error)
+                fail(written, error)
             else:
                 plan.make.append(job)
             plan.study.trials.append(written)
@@ -266,28 +243,28 @@ class StudySearch:
         """Stop what still runs; once nothing does, end the study."""
         for trial in plan.study.trials:
             if trial.state == study_pb2.TRIAL_STATE_RUNNING:
-                _close(trial, TrialState.CANCELLED)
+                close(trial, TrialState.CANCELLED)
         plan.stop += [
             name for name, job in plan.active.items() if job.status.state != job_pb2.JOB_STATE_CANCELLING
         ]
         if plan.active:
-            _report(plan, search, phase="stopping")
+            self._report(plan, search, phase="stopping")
             return Step.MOVED if await self._commit(plan) else Step.WATCHED
         status, trials = plan.study.status, _trials(plan)
         begun = plan.seen.status.progress.phase == REGISTERING
         # What was about to be registered may be, by now: then the study has ended well.
         if status.state == job_pb2.JOB_STATE_CANCELLING and not begun:
-            _report(plan, search, phase="stopping")
+            self._report(plan, search, phase="stopping")
             life.cancelled(status)
         elif (error := hopeless(search, trials)) is not None:
-            _report(plan, search, phase="stopping")
+            self._report(plan, search, phase="stopping")
             life.fail(status, error)
         elif (chosen := best(search, trials)) is None:
-            _report(plan, search, phase="stopping")
+            self._report(plan, search, phase="stopping")
             life.fail(status, without_value(trials))
         elif not begun:
             # Written down first: from here on the best trial is this one.
-            _report(plan, search, phase=REGISTERING)
+            self._report(plan, search, phase=REGISTERING)
         else:
             await self._register(plan, plan.study.trials[chosen.number - 1].training_job)
         await self._commit(plan)
@@ -309,6 +286,13 @@ class StudySearch:
                 life.fail(status, error)
         else:
             life.finish(status)
+
+    def _report(self, plan: _Plan, search: Search, *, phase: str) -> None:
+        """Write into the study how far it is; a reason to wait stays."""
+        message = plan.study.status.message
+        report(plan.study.status, search, _trials(plan), phase=phase)
+        if plan.waits:
+            plan.study.status.message = message
 
     async def _commit(self, plan: _Plan) -> bool:
         """Write down what was decided, all of it or nothing; say whether anything was or others did."""
@@ -343,42 +327,3 @@ def deadline(study: study_pb2.Study) -> float:
 
 def _trials(plan: _Plan) -> Sequence[Trial]:
     return [decode_trial(trial) for trial in plan.study.trials]
-
-
-def _report(plan: _Plan, search: Search, *, phase: str) -> None:
-    """Write into the study how far it is."""
-    status, trials = plan.study.status, _trials(plan)
-    done = sum(trial.has_ended for trial in trials)
-    progress = job_pb2.Progress(phase=phase, done=done, total=search.trials, unit="trial")
-    if done == status.progress.done:
-        # The rate changes with the trials, not with the clock: nothing is written while nothing happens.
-        progress.rate_per_second = status.progress.rate_per_second
-        if status.progress.HasField("time_left"):
-            progress.time_left.CopyFrom(status.progress.time_left)
-    else:
-        progress.rate_per_second = done / max(time.time() - status.start_time.ToNanoseconds() / 1e9, 1e-3)
-        progress.time_left.FromNanoseconds(int((search.trials - done) / progress.rate_per_second * 1e9))
-    message = status.message
-    life.advance(status, progress, encode_metrics(search, trials))
-    if plan.waits:
-        status.message = message
-
-
-def _close(trial: study_pb2.Trial, state: TrialState, end_time: Timestamp | None = None) -> None:
-    trial.state = encode_state(state)
-    if end_time is not None and end_time.seconds:
-        trial.end_time.CopyFrom(end_time)
-    else:
-        trial.end_time.GetCurrentTime()
-
-
-def _fail(trial: study_pb2.Trial, error: LeptonError, end_time: Timestamp | None = None) -> None:
-    _close(trial, TrialState.FAILED, end_time)
-    trial.reason, trial.message = error.reason, error.message
-
-
-def _unmeasured(job: training_pb2.TrainingJob, search: Search, *, measured: bool) -> LeptonError:
-    if measured:
-        return SchemaViolation(f"{search.metric} was never a number")
-    names = ", ".join(series.name for series in job.status.metrics) or "nothing"
-    return SchemaViolation(f"the training did not measure {search.metric!r}; it measured {names}")
