@@ -62,6 +62,7 @@ def _draw_slice(axes: Axes, study: study_pb2.Study, path: str, valued: Sequence[
     if domain.WhichOneof("domain") == "choice":
         names = [str(setting(value)) for value in domain.choice.values]
         places = [float(names.index(str(setting(trial.parameters[path])))) for trial in valued]
+        axes.set_xlim(-0.5, len(names) - 0.5)
         # What all have in common, as ACTIVATION_ of its values, tells nothing.
         axes.set_xticks(range(len(names)), [name.rpartition("_")[2].lower() for name in names], fontsize=8)
     else:

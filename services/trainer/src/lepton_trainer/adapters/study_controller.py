@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from lepton.job.v1 import job_pb2
 from lepton.training.v1 import study_pb2, training_pb2
 from lepton_common.errors import LeptonError
 from lepton_common.jobs import job as life
@@ -109,6 +110,9 @@ class StudyController:
         for name, study in active.items():
             entry = self._followed.setdefault(name, _Followed())
             entry.due, entry.deadline = True, deadline(study)
+            if study.status.state == job_pb2.JOB_STATE_CANCELLING:
+                # Whatever it waited for, it does not any more.
+                entry.not_before = 0.0
         for name in self._followed.keys() - active.keys():
             if self._followed[name].step is None:
                 del self._followed[name]
@@ -140,6 +144,8 @@ class StudyController:
             entry.not_before = time.monotonic() + pause
             return
         entry.failures = 0
+        if came_of_it is Step.ENDED and not entry.due:
+            self._followed.pop(name, None)
         if came_of_it is Step.MOVED:
             entry.due = True
             self._controller.wake()
