@@ -34,7 +34,7 @@ class Kind:
     async def launch(self, job: TrainingJob) -> Work:
         self._need("no-launch")
         spec = {"folder": str(self._folder), "job": job.name, "labels": dict(job.labels)}
-        return "job_programs.worker", spec, job.spec.workers or 1
+        return Work(module="job_programs.worker", spec=spec, workers=job.spec.workers or 1)
 
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
         self._need("no-register")

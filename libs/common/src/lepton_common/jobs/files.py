@@ -1,6 +1,7 @@
 """What a job keeps in the object store, below `jobs/<job>/`.
 
     spec.json                   what to do; written by the controller before the first attempt
+    attempts/<n>/claim.json     whose attempt n is, where workers are started anew without being told a number
     attempts/<n>/progress.json  how far attempt n is; written by its worker, again and again
     attempts/<n>/outcome.json   how attempt n ended; written by its worker, once
 
@@ -59,6 +60,35 @@ def read_spec(objects: ObjectStore, job: str) -> dict[str, Any]:
     """Read what a job is to do."""
     spec: dict[str, Any] = json.loads(objects.get(f"{prefix(job)}/spec.json"))
     return spec
+
+
+def claim_attempt(objects: ObjectStore, job: str, owner: str) -> int:
+    """Begin the next attempt: return its number, which nobody else has got or will get.
+
+    Args:
+        objects: The object store.
+        job: The job's key.
+        owner: Who begins it, unique over all time. One that asks again gets the number that it has.
+    """
+    number, known = latest_claim(objects, job)
+    if known == owner:
+        return number
+    while True:
+        number += 1
+        document = json.dumps({"owner": owner}).encode()
+        if objects.put(_attempt_key(job, number, "claim"), document, if_absent=True):
+            return number
+
+
+def latest_claim(objects: ObjectStore, job: str) -> tuple[int, str]:
+    """Return number and owner of the last attempt that was begun; 0 and nothing before the first."""
+    start = f"{prefix(job)}/attempts/"
+    parts = (info.key.removeprefix(start).split("/") for info in objects.list(start))
+    numbers = [int(number) for number, name in parts if name == "claim.json"]
+    if not numbers:
+        return 0, ""
+    number = max(numbers)
+    return number, json.loads(objects.get(_attempt_key(job, number, "claim")))["owner"]
 
 
 def write_report(objects: ObjectStore, job: str, attempt: int, *, report: Report) -> None:

@@ -22,12 +22,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+from lepton.job.v1 import job_pb2
 from lepton_common.jobs.launcher import RESTART_EXIT_CODE, Launch, Observation, Phase
 from lepton_common.jobs.process_file import ProcessFile
 
@@ -65,7 +66,7 @@ class ProcessLauncher:
         """Look at an attempt."""
         return await asyncio.to_thread(_observe, self._folder(job, attempt))
 
-    async def stop(self, job: str, attempt: int) -> None:
+    async def stop(self, job: str, attempt: int, *, done: bool = False) -> None:
         """End what still runs of an attempt and free its scratch space; it cannot start any more."""
         folder = self._folder(job, attempt)
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,12 @@ class ProcessLauncher:
         for delay in _ending(_process_files(folder), self._grace_seconds):
             await asyncio.sleep(delay)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def show(self, job: str, status: job_pb2.JobStatus) -> None:
+        """Do nothing: there is nobody but the service who looks at processes."""
+
+    def listen(self, changed: Callable[[str], None]) -> None:
+        """Do nothing: processes are looked at, now and then."""
 
     def _folder(self, job: str, attempt: int | None = None) -> Path:
         folder = self._run_directory / job.replace("/", ".")
@@ -111,6 +118,7 @@ class ProcessLauncher:
         environment = {
             **inherited,
             **launch.environment,
+            "LEPTON_ATTEMPT": str(launch.attempt),
             "LEPTON_WORKER_INDEX": str(number),
             "LEPTON_RUN_DIRECTORY": str(scratch),
             "LEPTON_PEERS": ",".join(peers),

@@ -56,7 +56,7 @@ class TrainingKind:
         if job.study:
             # Most trials come to nothing: what they made goes with them.
             spec["artifacts"] = files.prefix(life.key(job))
-        return self._worker, spec, job.spec.workers
+        return Work(module=self._worker, spec=spec, workers=job.spec.workers)
 
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
         """Register the trained model; the same job always gives the same version.
