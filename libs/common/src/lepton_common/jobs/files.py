@@ -1,6 +1,7 @@
 """What a job keeps in the object store, below `jobs/<job>/`.
 
     spec.json                   what to do; written by the controller before the first attempt
+    launched                    there once its workers were given to a cluster
     attempts/<n>/claim.json     whose attempt n is, where workers are started anew without being told a number
     attempts/<n>/progress.json  how far attempt n is; written by its worker, again and again
     attempts/<n>/outcome.json   how attempt n ended; written by its worker, once
@@ -56,10 +57,32 @@ def write_spec(objects: ObjectStore, job: str, spec: Mapping[str, Any]) -> None:
     objects.put(f"{prefix(job)}/spec.json", json.dumps(spec).encode())
 
 
+def write_refusal(objects: ObjectStore, job: str, error: LeptonError) -> None:
+    """Write why a job that was started by somebody else than the service is to do nothing."""
+    write_spec(objects, job, {"refused": json_format.MessageToDict(to_status(error))})
+
+
 def read_spec(objects: ObjectStore, job: str) -> dict[str, Any]:
-    """Read what a job is to do."""
+    """Read what a job is to do.
+
+    Raises:
+        NotFound: The service has not said so yet.
+        LeptonError: Nothing; see `write_refusal`.
+    """
     spec: dict[str, Any] = json.loads(objects.get(f"{prefix(job)}/spec.json"))
+    if "refused" in spec:
+        raise from_status(json_format.ParseDict(spec["refused"], status_pb2.Status()))
     return spec
+
+
+def mark_launched(objects: ObjectStore, job: str) -> None:
+    """Write down that a job's workers were given to a cluster."""
+    objects.put(f"{prefix(job)}/launched", b"", if_absent=True)
+
+
+def was_launched(objects: ObjectStore, job: str) -> bool:
+    """Say whether a job's workers were given to a cluster."""
+    return objects.stat(f"{prefix(job)}/launched") is not None
 
 
 def claim_attempt(objects: ObjectStore, job: str, owner: str) -> int:

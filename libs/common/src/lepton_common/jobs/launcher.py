@@ -26,7 +26,6 @@ class Placement:
         queue: The queue that decides when the job may start.
         priority_class: Name of the priority class of its pods.
         deadline_seconds: After so many seconds, waiting included, the job fails; 0: never.
-        labels: Labels for whoever looks at the cluster.
     """
 
     gpus: int = 0
@@ -34,7 +33,6 @@ class Placement:
     queue: str = ""
     priority_class: str = ""
     deadline_seconds: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

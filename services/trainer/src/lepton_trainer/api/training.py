@@ -13,6 +13,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.training import MAX_LOCAL_WORKERS
 
 
 class TrainingServicer:
@@ -27,11 +28,13 @@ class TrainingServicer:
         launcher: Launcher,
         objects: ObjectStore,
         studies: Collection[study_pb2.Study],
+        most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Accept jobs that `controller` brings to their end; those of `studies` are deleted with them."""
         self._jobs = jobs
         self._studies = studies
         self._datasets = datasets
+        self._most_workers = most_workers
         self._controller = controller
         self._launcher = launcher
         self._objects = objects
@@ -48,7 +51,7 @@ class TrainingServicer:
         )
         # A retry gets what it asked for even when the dataset is gone by now.
         if await self._jobs.find(job.name) is None:
-            await accept(job.spec, self._datasets)
+            await accept(job.spec, self._datasets, most_workers=self._most_workers)
         created = await self._jobs.create(job, request_id=request.request_id)
         self._controller.wake()
         return training_pb2.CreateTrainingJobResponse(training_job=created)

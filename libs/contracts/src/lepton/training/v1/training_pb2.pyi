@@ -271,6 +271,7 @@ class TrainingSpec(_message.Message):
     CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     BALANCE_CLASSES_FIELD_NUMBER: _builtins.int
     AUGMENTATION_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`datasets/{dataset}/versions/{version}`, or `.../versions/latest`, which the
     server resolves once, when it accepts the job.
@@ -323,6 +324,10 @@ class TrainingSpec(_message.Message):
     def augmentation(self) -> Global___Augmentation:
         """Random changes to the images of each step, for an image column."""
 
+    @_builtins.property
+    def placement(self) -> Global___Placement:
+        """What the workers ask of a cluster."""
+
     def __init__(
         self,
         *,
@@ -342,16 +347,61 @@ class TrainingSpec(_message.Message):
         class_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         balance_classes: _builtins.bool = ...,
         augmentation: Global___Augmentation | None = ...,
+        placement: Global___Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "seed", b"seed", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "placement", b"placement", "precision", b"precision", "seed", b"seed", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
 Global___TrainingSpec: _TypeAlias = TrainingSpec  # noqa: Y015
+
+@_typing.final
+class Placement(_message.Message):
+    """What the workers of a training ask of a cluster. A service that runs them as processes
+    beside itself has nothing to choose from, and lets it be.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPUS_FIELD_NUMBER: _builtins.int
+    GPU_PRODUCT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    PRIORITY_CLASS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    gpus: _builtins.int
+    """GPUs of each worker. Default: what the cluster's job template says."""
+    gpu_product: _builtins.str
+    """The GPU that it must be, as the nodes' label `nvidia.com/gpu.product` has it. Example:
+    "NVIDIA-H100-80GB-HBM3".
+    """
+    queue: _builtins.str
+    """The queue of Kueue that decides when the training may start."""
+    priority_class: _builtins.str
+    """The priority class of the pods."""
+    timeout_seconds: _builtins.int
+    """Seconds after which the training fails, those that it waits for a place included. 0: no
+    limit.
+    """
+    def __init__(
+        self,
+        *,
+        gpus: _builtins.int = ...,
+        gpu_product: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        priority_class: _builtins.str = ...,
+        timeout_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_product", b"gpu_product", "gpus", b"gpus", "priority_class", b"priority_class", "queue", b"queue", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Placement: _TypeAlias = Placement  # noqa: Y015
 
 @_typing.final
 class Augmentation(_message.Message):
