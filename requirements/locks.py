@@ -70,6 +70,7 @@ ENVIRONMENTS = [
     Environment("dev", group="dev"),
     Environment("bootstrap", group="bootstrap"),
     Environment("tritonclient", group="tritonclient"),
+    Environment("test-s3", group="test-s3"),
     Environment("compressor", member="compressor"),
     Environment("compressor-worker", member="compressor", extras=("worker", "cpu")),
     Environment("compressor-worker-gpu", member="compressor", extras=("worker", "gpu")),

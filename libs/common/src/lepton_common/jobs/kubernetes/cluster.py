@@ -17,6 +17,7 @@ from kubernetes.aio.client import ApiClient
 from lepton_common.errors import (
     AlreadyExists,
     DependencyUnavailable,
+    EtagMismatch,
     InvalidField,
     LeptonError,
     NotFound,
@@ -28,6 +29,8 @@ from lepton_common.errors import (
 Document: TypeAlias = dict[str, Any]
 
 MERGE_PATCH = "application/merge-patch+json"
+
+_GROUPS = {"jobs": "apis/batch/v1", "leases": "apis/coordination.k8s.io/v1"}
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _CALL_SECONDS = 30.0
@@ -71,7 +74,7 @@ class Cluster:
 
     def path(self, kind: str, name: str = "") -> str:
         """Return the path of a kind of objects, or of one of them; kinds are `jobs`, `pods` and so on."""
-        group = {"jobs": "apis/batch/v1"}.get(kind, "api/v1")
+        group = _GROUPS.get(kind, "api/v1")
         place = "" if kind == "nodes" else f"/namespaces/{self.namespace}"
         return f"/{group}{place}/{kind}{'/' * bool(name)}{name}"
 
@@ -92,6 +95,10 @@ class Cluster:
             InvalidField, PermissionDenied, DependencyUnavailable: It is not valid; it may not; it cannot now.
         """
         return await self._call("POST", path, body=document)
+
+    async def replace(self, path: str, document: Document) -> Document:
+        """Replace an object; raises as `get`, and EtagMismatch if somebody else has written it meanwhile."""
+        return await self._call("PUT", path, body=document)
 
     async def patch(self, path: str, document: Document) -> Document:
         """Merge a document into an object; raises as `get`."""
@@ -217,6 +224,8 @@ def _error(status: int, told: Document) -> LeptonError:
             return NotFound(message)
         case 409, "AlreadyExists":
             return AlreadyExists(message)
+        case 409, "Conflict":
+            return EtagMismatch(message)
         case ((400 | 422), _):
             return InvalidField(f"the cluster does not accept it: {message}")
         case _:

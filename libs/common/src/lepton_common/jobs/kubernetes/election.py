@@ -1,22 +1,25 @@
-"""Which of several replicas does what one of them is to do."""
+"""Which of several replicas does what one of them is to do.
+
+The protocol is that of client-go's leader election, over a Lease. (The elections of the Kubernetes client for
+Python cannot create one, in version 37.)
+"""
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
-
-from lepton_common.errors import LeptonError
-from lepton_common.jobs.kubernetes.cluster import Cluster
+from lepton_common.errors import AlreadyExists, EtagMismatch, LeptonError, NotFound
+from lepton_common.jobs.kubernetes.cluster import Cluster, Document
 
 _LEASE_SECONDS = 10
-_RENEW_SECONDS = 6
-_RETRY_SECONDS = 2
+"""Nobody takes a Lease that was renewed within so long."""
+_RENEW_SECONDS = 6.0
+"""A replica that could not renew its Lease for so long does not count on it any more."""
+_RETRY_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -35,76 +38,96 @@ async def lead(
         identity: This replica's, as the name of its pod.
         work: Runs until cancelled; an error that it raises is raised here.
     """
-    while True:
-        term = _Term(lease, work)
-        config = Config(
-            LeaseLock(lease, cluster.namespace, identity, cluster.api),
-            lease_duration=_LEASE_SECONDS,
-            renew_deadline=_RENEW_SECONDS,
-            retry_period=_RETRY_SECONDS,
-            onstarted_leading=term.begin,
-            onstopped_leading=term.end,
-        )
-        election = asyncio.create_task(LeaderElection(config).run())
+    held = Lease(cluster, lease, identity=identity)
+    term: asyncio.Task[None] | None = None
+    renewed_at = 0.0
+    try:
+        while True:
+            mine = await held.hold()
+            if mine:
+                renewed_at = time.monotonic()
+                if term is None:
+                    _log.info("this replica leads", extra={"lease": lease})
+                    term = asyncio.create_task(_do(work))
+            elif term is not None and (mine is False or time.monotonic() - renewed_at > _RENEW_SECONDS):
+                _log.warning("this replica does not lead any more", extra={"lease": lease})
+                await _end(term)
+                term = None
+            if term is None:
+                await asyncio.sleep(_RETRY_SECONDS)
+            elif (await asyncio.wait({term}, timeout=_RETRY_SECONDS))[0]:
+                return await term
+    finally:
+        if term is not None:
+            await _end(term)
+            await held.give_back()
+
+
+class Lease:
+    """A Lease that several want to hold."""
+
+    def __init__(self, cluster: Cluster, name: str, *, identity: str) -> None:
+        """Hold the Lease `name` as `identity`."""
+        self._cluster = cluster
+        self._path = cluster.path("leases")
+        self._name = name
+        self._identity = identity
+        self._seen: tuple[str, str] = ("", "")
+        self._seen_at = 0.0
+
+    async def hold(self) -> bool | None:
+        """Take or renew the Lease; say whether it is held, None where the cluster does not answer."""
         try:
-            await asyncio.wait({election, term.over}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            election.cancel()
-            if term.began:
-                await term.end()
-                await _give_back(cluster, lease)
-        if term.over.done() and (fault := term.over.exception()) is not None:
-            raise fault
-        with suppress(asyncio.CancelledError, aiohttp.ClientError, TimeoutError, OSError):
-            # The library lets errors of the connection through: then it is tried again.
-            await election
-        await asyncio.sleep(_RETRY_SECONDS)
+            return await self._hold()
+        except (AlreadyExists, EtagMismatch):
+            # Another one was faster.
+            return False
+        except LeptonError as error:
+            _log.warning("the lease could not be renewed: %s", error, extra={"lease": self._name})
+            return None
+
+    async def give_back(self) -> None:
+        """Let another one take the Lease at once."""
+        with suppress(LeptonError):
+            await self._cluster.patch(f"{self._path}/{self._name}", {"spec": {"holderIdentity": ""}})
+
+    async def _hold(self) -> bool:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        mine = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": _LEASE_SECONDS,
+            "renewTime": now,
+        }
+        try:
+            lease = await self._cluster.get(f"{self._path}/{self._name}")
+        except NotFound:
+            metadata = {"name": self._name}
+            spec = {**mine, "acquireTime": now, "leaseTransitions": 0}
+            await self._cluster.create(self._path, {"metadata": metadata, "spec": spec})
+            return True
+        spec = lease["spec"]
+        if spec.get("holderIdentity") != self._identity:
+            if spec.get("holderIdentity") and not self._has_lapsed(spec):
+                return False
+            mine |= {"acquireTime": now, "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
+        # Refused if somebody else has written it meanwhile, by its resourceVersion.
+        await self._cluster.replace(f"{self._path}/{self._name}", lease | {"spec": spec | mine})
+        return True
+
+    def _has_lapsed(self, spec: Document) -> bool:
+        """Whether its holder has not renewed it for too long, by this machine's clock alone."""
+        seen = spec.get("holderIdentity", ""), spec.get("renewTime", "")
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, time.monotonic()
+        return time.monotonic() - self._seen_at > spec.get("leaseDurationSeconds", _LEASE_SECONDS)
 
 
-class _Term:
-    """The time that a replica leads.
-
-    Attributes:
-        began: Whether it leads, or has led.
-        over: Done when its work has ended by itself.
-    """
-
-    def __init__(self, lease: str, work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
-        self.began = False
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lease = lease
-        self._work = work
-        self._task: asyncio.Task[None] | None = None
-
-    async def begin(self) -> None:
-        _log.info("this replica leads", extra={"lease": self._lease})
-        self.began = True
-        self._task = asyncio.create_task(self._run())
-        self._task.add_done_callback(self._ended)
-
-    async def end(self) -> None:
-        """Stop the work, if it goes on."""
-        if self._task is None or self._task.done():
-            return
-        self._task.cancel()
-        await asyncio.wait({self._task})
-        _log.info("this replica does not lead any more", extra={"lease": self._lease})
-
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for each in self._work:
-                group.create_task(each())
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self.over.done():
-            return
-        if (fault := task.exception()) is not None:
-            self.over.set_exception(fault)
-        else:
-            self.over.set_result(None)
+async def _do(work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for each in work:
+            group.create_task(each())
 
 
-async def _give_back(cluster: Cluster, lease: str) -> None:
-    path = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.namespace}/leases/{lease}"
-    with suppress(LeptonError):
-        await cluster.patch(path, {"spec": {"holderIdentity": ""}})
+async def _end(term: asyncio.Task[None]) -> None:
+    term.cancel()
+    await asyncio.wait({term})
