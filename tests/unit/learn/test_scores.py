@@ -237,7 +237,7 @@ def test_the_document_of_a_classification_tells_the_same() -> None:
     assert document["figures"]["top5_accuracy"] == top_accuracy(TEN.labels, TEN.probabilities, most=5)
     assert np.sum(document["confusion"]) == document["records"] == len(TEN.labels)
     first = document["mistakes"][0]
-    right, told = (int(first[name].removeprefix("class ")) for name in ("right", "told"))
+    right, told = (int(first[name].removeprefix("class ")) for name in ("true", "predicted"))
     off_diagonal = np.array(document["confusion"])
     np.fill_diagonal(off_diagonal, 0)
     assert first["records"] == off_diagonal[right, told] == off_diagonal.max()

@@ -10,8 +10,8 @@
                         classes and more `top5_accuracy`, of two `roc_auc` and `average_precision`; for a
                         regression `mse`, `rmse`, `mae`, `r2` and `bias`, the mean residual.
     classes             By class: `name`, `records`, `predicted`, `precision`, `recall`, `f1`.
-    confusion           Records by right class (rows) and told class (columns); null of more than 200.
-    mistakes            The most frequent ones: `right`, `told`, `records`.
+    confusion           Records by true class (rows) and predicted one (columns); null of more than 200.
+    mistakes            The most frequent ones: `true` and `predicted` class, `records`.
     calibration         By bin: `above`, `up_to`, `records`, `confidence`, `accuracy`.
     binary              Of two classes: `positive`, the second class, whose probability is looked at; `roc`, a
                         list of `threshold` (null for one that nothing reaches), `true_positive_rate`, or
@@ -251,7 +251,7 @@ def _mistakes(
     wrong = np.flatnonzero(right != told)
     most = wrong[np.argsort(-records[wrong], kind="stable")][:_MOST_MISTAKES]
     return [
-        {"right": classes[right[place]], "told": classes[told[place]], "records": int(records[place])}
+        {"true": classes[right[place]], "predicted": classes[told[place]], "records": int(records[place])}
         for place in most
     ]
 
