@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import softmax
 from sklearn import calibration as sklearn_calibration
 from sklearn import metrics
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
@@ -37,11 +36,11 @@ class Answers:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
     @property
     def classes(self) -> int:
-        return self.probabilities.shape[1]
+        return len(self.probabilities[0])
 
     def report(self, **slices: NDArray[Any]) -> dict[str, Any]:
         losses = np.zeros(len(self.labels), np.float32)
@@ -56,7 +55,9 @@ def answers_of(load: Callable[..., Any], columns: int) -> Answers:
     model = GaussianNB(var_smoothing=0.01).fit(records[:half, :columns], labels[:half])
     # Not so sure that different classes have no probability alike.
     logits = model.predict_joint_log_proba(records[half:, :columns]) / 8
-    return Answers(labels[half:].astype(np.int64), softmax(logits, axis=1).astype(np.float32))
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    return Answers(labels[half:].astype(np.int64), probabilities.astype(np.float32))
 
 
 TEN, TWO = answers_of(load_digits, 40), answers_of(load_breast_cancer, 4)

@@ -15,10 +15,10 @@ MOST_SLICES = 50
 """Slices of one column at most: those with most records."""
 MOST_NUMBERS = 20
 """An integer column of more values is told by ranges of them."""
-RANGES = 10
-"""So many ranges, with about as many records each."""
 SMALL = 30
 """A slice of fewer records says little: it is marked, and no gap is measured with it."""
+MOST_RANGES = 10
+"""So many ranges with about as many records each, or fewer where they would be small; two at least."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def slices_of(column: NDArray[Any], *, most: int = MOST_SLICES) -> tuple[list[Sl
     """
     values, places, records = np.unique(column, return_inverse=True, return_counts=True)
     if column.dtype.kind == "i" and len(values) > MOST_NUMBERS:
-        uppers = np.unique(np.quantile(column, np.arange(1, RANGES + 1) / RANGES, method="inverted_cdf"))
+        ranges = max(2, min(MOST_RANGES, len(column) // SMALL))
+        uppers = np.unique(np.quantile(column, np.arange(1, ranges + 1) / ranges, method="inverted_cdf"))
         range_of = np.searchsorted(uppers, values)
         lowers = values[np.searchsorted(range_of, np.arange(len(uppers)))]
         names = [
