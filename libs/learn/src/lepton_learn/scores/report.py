@@ -64,7 +64,10 @@ _MOST_POINTS = 300
 _MOST_SAMPLES = 1000
 _TOP = 5
 _DETAILS = frozenset(
-    {"log_loss", "macro_precision", "macro_recall", "weighted_precision", "weighted_recall", "weighted_f1"}
+    {
+        *("log_loss", "rmse", "bias"),
+        *("macro_precision", "macro_recall", "weighted_precision", "weighted_recall", "weighted_f1"),
+    }
 )
 """Figures that only the document tells: others say nearly the same."""
 
