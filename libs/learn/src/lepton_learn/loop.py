@@ -189,9 +189,8 @@ class _Run:
         """Take the steps that are left of an epoch."""
         while state.step < len(self._batches):
             state, stop = self._block(state)
-            done = state.epoch * len(self._batches) + state.step
             total = self._recipe.max_epochs * len(self._batches)
-            self._observer.progress("training", done, total=total, unit="step")
+            self._observer.progress("training", self._done(state), total=total, unit="step")
             if stop or (self._saver is not None and self._saver.due):
                 self.save(state)
             if stop:
@@ -201,8 +200,11 @@ class _Run:
     def save(self, state: State) -> None:
         """Save a state soon."""
         if self._saver is not None:
-            done = state.epoch * len(self._batches) + state.step
-            self._saver.save(done, snapshot(state, self._model, self._update))
+            self._saver.save(self._done(state), snapshot(state, self._model, self._update))
+
+    def _done(self, state: State) -> int:
+        """Steps done of the whole training."""
+        return state.epoch * len(self._batches) + state.step
 
     def _block(self, state: State) -> tuple[State, bool]:
         """Take some steps; say whether one of the team was asked to stop before them."""

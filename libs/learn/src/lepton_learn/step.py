@@ -40,7 +40,6 @@ def compile_steps(
         team: who takes the steps.
         batch_size: records of a global batch, padding included: a multiple of `team.replicas` times
             `recipe.accumulation`.
-
         like: a block of this process, of any number of steps.
 
     Returns:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from lepton_trainer.training import DatasetVersion
 
-Kind: TypeAlias = Literal["SOURCE_FILE", "DATASET_VERSION", "TRAINING_JOB"]
+Kind: TypeAlias = Literal["SOURCE_FILE", "DATASET_VERSION", "TRAINING_JOB", "STUDY"]
 
 
 @dataclass(frozen=True, kw_only=True)

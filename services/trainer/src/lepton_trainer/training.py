@@ -55,6 +55,7 @@ class DatasetVersion:
         columns: All columns.
         label: Name of the column to predict; may be empty.
         training_records: Records in the training split.
+        validation_records: Records in the validation split.
         manifest: Key of its manifest in the object store.
         digest: SHA-256 of the manifest.
         source_files: What it was made from.
@@ -65,6 +66,7 @@ class DatasetVersion:
     columns: tuple[Column, ...] = ()
     label: str = ""
     training_records: int = 0
+    validation_records: int = 0
     manifest: str = ""
     digest: str = ""
     source_files: tuple[SourceFile, ...] = ()
@@ -101,10 +103,11 @@ def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
         raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")
     _check_classes(recipe, dataset)
     _check_slices(recipe, dataset)
-    if recipe.augmentation != Augmentation() and (len(features) > 1 or len(features[0].shape) != 3):
+    one_image = len(features) == 1 and len(features[0].shape) == 3
+    if recipe.augmentation != Augmentation() and not one_image:
         raise _violation("augmentation", "is for datasets with one feature column, an image")
     match recipe.architecture:
-        case Cnn() if len(features) > 1 or len(features[0].shape) != 3:
+        case Cnn() if not one_image:
             found = ", ".join(_describe(column) for column in features)
             raise _violation(
                 "cnn",

@@ -48,22 +48,30 @@ class TrainingKind:
         The lineage is written down with it: when the training is done the dataset version may be gone.
         """
         dataset = await self._datasets.get(job.spec.dataset_version)
-        spec = {
+        spec: dict[str, Any] = {
             "recipe": recipe_of(job.spec).to_dict(),
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},
             "lineage": [node.to_dict() for node in chain(job.name, dataset)],
         }
+        if job.study:
+            # Most trials come to nothing: what they made goes with them.
+            spec["artifacts"] = files.prefix(life.key(job))
         return self._worker, spec, job.spec.workers
 
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
-        """Register the trained model; the same job always gives the same version."""
+        """Register the trained model; the same job always gives the same version.
+
+        The model of a trial is left to its study.
+        """
+        if job.study:
+            return _leave
         spec = await asyncio.to_thread(files.read_spec, self._objects, life.key(job))
         version = await register(
             self._models,
             outcome,
             model=job.spec.model,
             model_format=model_pb2.MODEL_FORMAT_KERAS,
-            lineage=[_encode(Node.from_dict(document)) for document in spec["lineage"]],
+            lineage=[encode_node(Node.from_dict(document)) for document in spec["lineage"]],
             request_id=job.uid,
         )
 
@@ -73,7 +81,12 @@ class TrainingKind:
         return write_down
 
 
-def _encode(node: Node) -> model_pb2.LineageNode:
+def _leave(stored: TrainingJob) -> None:
+    """Change nothing."""
+
+
+def encode_node(node: Node) -> model_pb2.LineageNode:
+    """Return a link of the chain as the registry keeps it."""
     return model_pb2.LineageNode(
         name=node.name,
         kind=model_pb2.LineageKind.Value(f"LINEAGE_KIND_{node.kind}"),

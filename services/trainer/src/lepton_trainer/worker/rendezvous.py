@@ -63,7 +63,6 @@ class Met:
     def __init__(self, agreement: Mapping[str, Any], lines: Sequence["_Line"] = ()) -> None:
         """Watch the connections to the others: worker 0 has one to each, the others one to worker 0."""
         self.agreement = agreement
-        self._lines = lines
         self._lost: Callable[[], None] | None = None
         self._watches = [threading.Thread(target=self._watch, args=(line,), daemon=True) for line in lines]
         for watch in self._watches:

@@ -30,7 +30,6 @@ _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """Where Linux tells a container's limit, as microseconds of every so many; `max` without one."""
 _MEETING_SECONDS = 600.0
 """How long a worker waits for its peers: a node that has to be made for one takes minutes."""
-
 _NOTICE_SECONDS = 45.0
 """How long TensorFlow has to notice that a peer is gone; it takes up to ten seconds as a rule."""
 
