@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import pytest
+from pydantic import SecretStr
 
 from lepton.endpoint.v1 import endpoint_pb2_grpc
 from lepton.model.v1 import model_pb2, model_pb2_grpc
@@ -15,7 +16,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import ResourceStore
 from lepton_common.rpc import connect, named_errors
 from lepton_common.server import Server
-from lepton_common.settings import ServerSettings
+from lepton_common.settings import ClientSettings, ServerSettings
 from lepton_registry.api import services
 
 Request = TypeVar("Request")
@@ -64,13 +65,17 @@ async def call(method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], requ
 
 
 @asynccontextmanager
-async def running(database_url: str, objects: ObjectStore) -> AsyncIterator[Registry]:
-    """Run a registry over a database and an object store."""
+async def running(
+    database_url: str, objects: ObjectStore, *, token_file: Path | None = None, token: str | None = None
+) -> AsyncIterator[Registry]:
+    """Run a registry over a database and an object store; `token` is what its caller has."""
+    server_settings = ServerSettings(drain_seconds=1, token_file=token_file)
+    client_settings = ClientSettings(token=None if token is None else SecretStr(token))
     records = await ResourceStore.open(database_url)
     try:
         async with (
-            Server(ServerSettings(drain_seconds=1), services(records, objects)) as server,
-            connect(server.address) as channel,
+            Server(server_settings, services(records, objects)) as server,
+            connect(server.address, settings=client_settings) as channel,
         ):
             yield Registry(
                 model_pb2_grpc.ModelServiceStub(channel),

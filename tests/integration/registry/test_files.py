@@ -1,15 +1,25 @@
 """The files of model versions, read over gRPC."""
 
 import hashlib
+import json
 import os
+from pathlib import Path
 
 import pytest
 
 from lepton.model.v1 import model_pb2 as pb
-from lepton_common.errors import ChecksumMismatch, InvalidField, LeptonError, NotFound
+from lepton_common.auth import mint_token
+from lepton_common.errors import (
+    ChecksumMismatch,
+    InvalidField,
+    LeptonError,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
 from lepton_common.rpc import named_errors
 
-from .conftest import Registry
+from .conftest import Registry, running
 
 MIB = 1 << 20
 
@@ -29,6 +39,14 @@ async def pieces(registry: Registry, name: str, path: str = "plots/roc.png") -> 
     with named_errors():
         request = pb.ReadModelFileRequest(name=name, path=path)
         return [response.data async for response in registry.models.ReadModelFile(request, timeout=20)]
+
+
+def tokens(folder: Path, role: str) -> tuple[Path, str]:
+    """A file of the tokens that count, and the one that is in it."""
+    token, sha256 = mint_token()
+    path = folder / "tokens.json"
+    path.write_text(json.dumps({"tokens": [{"name": role, "sha256": sha256, "roles": [role]}]}))
+    return path, token
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 5 * MIB // 2])
@@ -68,6 +86,7 @@ async def test_bytes_that_were_not_registered_never_come_whole(
         pytest.param("plots/confusion.png", NotFound, id="a file that the version has not"),
         pytest.param("plots", NotFound, id="a folder"),
         pytest.param("../records.db", InvalidField, id="a path that climbs"),
+        pytest.param("/etc/passwd", InvalidField, id="an absolute path"),
         pytest.param("", InvalidField, id="no path"),
     ],
 )
@@ -79,6 +98,38 @@ async def test_only_files_of_the_version_can_be_read(
         await pieces(registry, version.name, path)
 
 
-async def test_an_unknown_version_has_no_files(registry: Registry) -> None:
-    with pytest.raises(NotFound, match="models/digits/versions/7"):
-        await pieces(registry, "models/digits/versions/7")
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        pytest.param("models/digits/versions/7", NotFound, id="a version that is not there"),
+        pytest.param("models/letters/versions/latest", NotFound, id="the latest of no model"),
+        pytest.param("models/digits", InvalidField, id="a model"),
+        pytest.param("models/digits/versions/01/../1", InvalidField, id="a name that climbs"),
+        pytest.param("", InvalidField, id="no name"),
+    ],
+)
+async def test_what_is_no_version_has_no_files(
+    registry: Registry, name: str, error: type[LeptonError]
+) -> None:
+    await register(registry, b"picture")
+    with pytest.raises(error):
+        await pieces(registry, name)
+
+
+@pytest.mark.parametrize("role", ["reader", "writer", "admin"])
+async def test_who_may_look_at_a_version_may_read_its_files(
+    registry: Registry, database_url: str, tmp_path: Path, role: str
+) -> None:
+    version = await register(registry, b"picture")
+    token_file, token = tokens(tmp_path, role)
+    async with running(database_url, registry.objects, token_file=token_file, token=token) as guarded:
+        assert await pieces(guarded, version.name) == [b"picture"]
+
+
+async def test_nobody_else_may(registry: Registry, database_url: str, tmp_path: Path) -> None:
+    version = await register(registry, b"picture")
+    token_file, predictor = tokens(tmp_path, "predictor")
+    for token, error in ((predictor, PermissionDenied), (None, Unauthenticated)):
+        async with running(database_url, registry.objects, token_file=token_file, token=token) as guarded:
+            with pytest.raises(error):
+                await pieces(guarded, version.name)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from lepton_learn.evaluation import Evaluator, evaluate, report
+from lepton_learn.evaluation import Evaluator, report
 from lepton_learn.examples import Examples
 from lepton_learn.families import build_model
 from lepton_learn.manifest import Split
@@ -22,7 +22,7 @@ def test_every_record_counts_once(digits: Any, records: int) -> None:
     data = digits.first(records)
     examples = data[Split.TRAIN]
     model = build_model(Mlp(hidden_units=(4,)), data.transform, label_scale=None)
-    figures = evaluate(model, task_of(model, data.transform, label_scale=None), examples, classes=())
+    figures = Evaluator(model, task_of(model, data.transform, label_scale=None)).measure(examples)
     inputs, labels = examples.take(np.arange(records))
     probabilities = keras.ops.softmax(model(inputs)).numpy()
     assert figures["accuracy"] == pytest.approx(accuracy(labels, probabilities))

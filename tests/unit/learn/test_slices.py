@@ -1,6 +1,5 @@
 """Parts of real records: who is in which, and how far they are apart."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -123,7 +122,7 @@ def test_each_slice_is_measured_on_its_own(biopsies: Any) -> None:
     assert headline(document)["demographic_parity_difference/size"] == pytest.approx(abs(rates[0] - rates[1]))
 
 
-def test_slices_of_a_regression_have_its_figures(diabetes: Callable[..., Any]) -> None:
+def test_slices_of_a_regression_have_its_figures() -> None:
     random = np.random.default_rng(0)
     truth = random.normal(size=200)
     group = np.arange(200) % 2

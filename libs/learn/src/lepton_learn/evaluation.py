@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lepton_learn.examples import Examples
 from lepton_learn.scores.classification import accuracy
 from lepton_learn.scores.regression import regression_figures
-from lepton_learn.scores.report import Document, classification_report, headline, regression_report
+from lepton_learn.scores.report import Document, classification_report, regression_report
 from lepton_learn.task import Classification, Task
 
 _BATCH = 256
@@ -63,7 +63,7 @@ def report(
     examples: Examples,
     *,
     classes: tuple[str, ...],
-    slices: Mapping[str, NDArray[Any]] | None = None,
+    slices: Mapping[str, NDArray[Any]],
 ) -> Document:
     """All that there is to say of a split of at least one record.
 
@@ -79,15 +79,8 @@ def report(
     """
     losses, answers = Evaluator(model, task).answers(examples)
     if isinstance(task, Classification):
-        return classification_report(examples.labels, answers, losses, classes=classes, slices=slices or {})
-    return regression_report(_truth(task, examples), answers[:, 0], losses, slices=slices or {})
-
-
-def evaluate(
-    model: keras.Model, task: Task, examples: Examples, *, classes: tuple[str, ...]
-) -> dict[str, float]:
-    """The figures of a split of at least one record that a model version tells."""
-    return headline(report(model, task, examples, classes=classes))
+        return classification_report(examples.labels, answers, losses, classes=classes, slices=slices)
+    return regression_report(_truth(task, examples), answers[:, 0], losses, slices=slices)
 
 
 def _truth(task: Task, examples: Examples) -> NDArray[np.float64]:

@@ -88,14 +88,13 @@ def classification_report(
         labels: [n], at least one.
         probabilities: [n, classes].
         losses: [n].
-        classes: their names; if there are none they go by their places.
+        classes: their names.
         slices: the raw columns to tell records apart by, [n] each.
 
     Returns:
         `task`, `records` and all that the module names for a classification.
     """
     count, predicted = probabilities.shape[1], probabilities.argmax(axis=1)
-    classes = classes or tuple(map(str, range(count)))
     scores = class_scores(labels, predicted, classes=count)
     bins = reliability(labels, probabilities)
     ranking = rank(labels == 1, probabilities[:, 1]) if count == 2 else None
