@@ -163,6 +163,11 @@ class Models(model_pb2_grpc.ModelServiceServicer):
             raise NotFound(f"there is no {request.name}")
         return model_pb2.GetModelVersionResponse(model_version=self.versions[request.name])
 
+    async def ListModelVersions(
+        self, request: model_pb2.ListModelVersionsRequest, context: object
+    ) -> model_pb2.ListModelVersionsResponse:
+        return model_pb2.ListModelVersionsResponse(model_versions=self.versions.values())
+
     async def ReadModelFile(
         self, request: model_pb2.ReadModelFileRequest, context: object
     ) -> AsyncIterator[model_pb2.ReadModelFileResponse]:

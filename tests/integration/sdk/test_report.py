@@ -154,6 +154,16 @@ def test_a_version_that_nobody_evaluated_has_no_report(lepton: Lepton, models: M
     assert f"{TRAINED} has no evaluation" in done.stderr
 
 
+def test_a_list_of_versions_leaves_classes_and_slices_to_the_report(lepton: Lepton, models: Models) -> None:
+    metrics = {"accuracy": 0.8, "accuracy/kind 0": 0.7, "accuracy_difference/sex": 0.1}
+    models.versions[TRAINED] = model_pb2.ModelVersion(name=TRAINED, metrics=metrics)
+    told = lepton("model", "versions", "iris").stdout
+    assert told.splitlines()[1].endswith("  accuracy 0.8")
+    assert "/kind" not in told and "/sex" not in told
+    (version,) = json.loads(lepton("-o", "json", "model", "versions", "iris").stdout)
+    assert version["metrics"] == metrics
+
+
 async def test_a_file_is_read_anew_when_the_service_goes_in_the_middle(
     client: Client, models: Models
 ) -> None:

@@ -260,6 +260,10 @@ def test_the_document_of_two_classes_has_their_curves() -> None:
     told = TWO.probabilities[:, 1] >= best["threshold"]
     assert metrics.f1_score(TWO.labels, told) == pytest.approx(best["f1"])
     assert "top5_accuracy" not in document["figures"]
+    good = document["classes"][1]
+    assert document["figures"]["selection_rate"] == good["predicted"] / document["records"]
+    assert document["figures"]["true_positive_rate"] == good["recall"]
+    assert document["figures"]["false_positive_rate"] == pytest.approx(1 - document["classes"][0]["recall"])
 
 
 def test_what_cannot_be_known_is_null() -> None:

@@ -7,8 +7,9 @@
     records             Records that were measured.
     figures             The headline: `loss` and, for a classification, `accuracy`, `macro_` and `weighted_`
                         `precision`, `recall` and `f1`, `log_loss`, `brier_score`, `calibration_error`, of six
-                        classes and more `top5_accuracy`, of two `roc_auc` and `average_precision`; for a
-                        regression `mse`, `rmse`, `mae`, `r2` and `bias`, the mean residual.
+                        classes and more `top5_accuracy`, of two `selection_rate`, `true_positive_rate`,
+                        `false_positive_rate`, `roc_auc` and `average_precision`; for a regression `mse`,
+                        `rmse`, `mae`, `r2` and `bias`, the mean residual.
     classes             By class: `name`, `records`, `predicted`, `precision`, `recall`, `f1`.
     confusion           Records by true class (rows) and predicted one (columns); null of more than 200.
     mistakes            The most frequent ones: `true` and `predicted` class, `records`.
@@ -65,7 +66,7 @@ _MOST_SAMPLES = 1000
 _TOP = 5
 _DETAILS = frozenset(
     {
-        *("log_loss", "rmse", "bias"),
+        *("log_loss", "rmse", "bias", "selection_rate", "true_positive_rate", "false_positive_rate"),
         *("macro_precision", "macro_recall", "weighted_precision", "weighted_recall", "weighted_f1"),
     }
 )
@@ -98,7 +99,7 @@ def classification_report(
     scores = class_scores(labels, predicted, classes=count)
     bins = reliability(labels, probabilities)
     ranking = rank(labels == 1, probabilities[:, 1]) if count == 2 else None
-    figures = {
+    figures: Figures = {
         "loss": _mean(losses),
         "accuracy": accuracy(labels, probabilities),
         **scores.averages(),
@@ -108,6 +109,8 @@ def classification_report(
     }
     if count > _TOP:
         figures["top5_accuracy"] = top_accuracy(labels, probabilities, most=_TOP)
+    if count == 2:
+        figures |= binary_rates(labels == 1, predicted == 1)
     if ranking is not None:
         figures |= {"roc_auc": ranking.area, "average_precision": ranking.average_precision}
     document: Document = {

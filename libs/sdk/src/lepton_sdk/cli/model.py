@@ -41,7 +41,10 @@ async def versions(client: Client, output: Output, model: str) -> None:
             "NAME": lambda each: each.name,
             "FORMAT": lambda each: model_pb2.ModelFormat.Name(each.format).removeprefix("MODEL_FORMAT_"),
             "BYTES": lambda each: each.size_bytes,
-            "METRICS": lambda each: "  ".join(f"{k} {v:.4g}" for k, v in sorted(each.metrics.items())),
+            # Those of one class or slice column, `accuracy/cat`, are for `lepton model report`.
+            "METRICS": lambda each: "  ".join(
+                f"{name} {value:.4g}" for name, value in sorted(each.metrics.items()) if "/" not in name
+            ),
             "DIGEST": lambda each: each.digest[:12],
         },
     )

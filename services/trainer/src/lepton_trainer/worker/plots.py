@@ -165,7 +165,7 @@ def _roc(document: Document) -> Figure:
         axes = _axes(figure, 1, 2, place + 1, title=title)
         axes.plot([0, 1], chances[place], color=FAINT, linestyle="--", linewidth=1, label="chance")
         axes.plot([point[x] for point in points], [point[y] for point in points], color=BLUE, linewidth=1.8)
-        told = "everything" if best["threshold"] is None else f"from {best['threshold']:.3g}"
+        told = "nothing" if best["threshold"] is None else f"from {best['threshold']:.3g}"
         kind = "Youden" if place == 0 else "F1"
         axes.plot(best[x], best[y], "o", color=ORANGE, label=f"best {kind}: {told}")
         axes.set_xlabel("false positive rate" if place == 0 else "recall", fontsize=9)
@@ -225,7 +225,7 @@ def _slices(document: Document) -> Figure:
             if known:
                 rows, values, small = zip(*known, strict=True)
                 axes.barh(rows, values, color=[FAINT if each else BLUE for each in small], height=0.62)
-            overall = document["figures"].get(name)
+            overall = document["figures"][name]
             if overall is not None:
                 axes.axvline(overall, color=ORANGE, linewidth=1.2)
             if name != "mae":
