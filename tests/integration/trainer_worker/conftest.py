@@ -144,9 +144,9 @@ def digits() -> Batch:
     return {"image": pixels[order], "digit": bunch.target.astype(np.int64)[order]}
 
 
-def make_version(store: ObjectStore, records: Batch) -> Blob:
+def make_version(store: ObjectStore, records: Batch, schema: Schema = SCHEMA) -> Blob:
     """Write records as a dataset version, 80 / 10 / 10, in shards of 500."""
-    count = len(records["digit"])
+    count = len(records[schema.label])
     bounds = {
         Split.TRAIN: range(0, count * 8 // 10),
         Split.VALIDATION: range(count * 8 // 10, count * 9 // 10),
@@ -157,23 +157,25 @@ def make_version(store: ObjectStore, records: Batch) -> Blob:
         shards = []
         for start in places[::500]:
             part = {name: column[start : min(start + 500, places.stop)] for name, column in records.items()}
-            shards.append(Shard(put_blob(store, "datasets/digits", write_shard(part)), len(part["digit"])))
+            shards.append(
+                Shard(put_blob(store, "datasets/digits", write_shard(part)), len(part[schema.label]))
+            )
         splits[split] = tuple(shards)
     transform = FittedTransform.fit(
-        SCHEMA, [{name: column[: count * 8 // 10] for name, column in records.items()}]
+        schema, [{name: column[: count * 8 // 10] for name, column in records.items()}]
     )
-    return save_manifest(store, "digits", Manifest(schema=SCHEMA, splits=splits, transform=transform))
+    return save_manifest(store, "digits", Manifest(schema=schema, splits=splits, transform=transform))
 
 
 @pytest.fixture
-def open_workplace(tmp_path: Path) -> Iterator[Callable[[Batch], Workplace]]:
+def open_workplace(tmp_path: Path) -> Iterator[Callable[..., Workplace]]:
     """Makes workplaces; their workers do not outlive the test."""
     opened: list[Workplace] = []
 
-    def open_with(records: Batch) -> Workplace:
+    def open_with(records: Batch, schema: Schema = SCHEMA) -> Workplace:
         root = tmp_path / "store"
         root.mkdir()
-        opened.append(Workplace(root, make_version(ObjectStore(f"file://{root}"), records)))
+        opened.append(Workplace(root, make_version(ObjectStore(f"file://{root}"), records, schema)))
         return opened[-1]
 
     yield open_with

@@ -37,7 +37,16 @@ def test_the_default_cnn_recognises_digits(open_workplace: Callable[[Batch], Wor
 
     assert output["metrics"]["accuracy"] >= 0.97
     assert {f"accuracy/{digit}" for digit in range(10)} < set(output["metrics"])
-    assert [one["path"] for one in output["files"]] == ["model.keras", "transform.json", "history.json"]
+    assert [one["path"] for one in output["files"]] == [
+        "model.keras",
+        "transform.json",
+        "history.json",
+        "evaluation.json",
+        "plots/learning_curves.png",
+        "plots/confusion.png",
+        "plots/calibration.png",
+        "tensorboard/events.out.tfevents.0.lepton",
+    ]
     assert output["signature"]["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 8, 8, 1]}]
     assert output["signature"]["outputs"] == [
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}

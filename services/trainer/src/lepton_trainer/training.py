@@ -10,6 +10,9 @@ from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Recipe
 LABEL_TYPES = ("number", "integer", "category")
 """Types of columns that a model can learn to predict."""
 
+SLICE_TYPES = ("integer", "category")
+"""Types of columns that an evaluation can be told apart by."""
+
 MAX_LOCAL_WORKERS = 4
 """Processes that can train together on one machine: each takes a gigabyte."""
 
@@ -112,6 +115,7 @@ def check(
     if not features:
         raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")
     _check_classes(recipe, dataset)
+    _check_slices(recipe, dataset)
     one_image = len(features) == 1 and len(features[0].shape) == 3
     if recipe.augmentation != Augmentation() and not one_image:
         raise _violation("augmentation", "is for datasets with one feature column, an image")
@@ -158,6 +162,18 @@ def _check_classes(recipe: Recipe, dataset: DatasetVersion) -> None:
     number = any(column.name == dataset.label and column.type == "number" for column in dataset.columns)
     if number and (recipe.class_weights or recipe.balance_classes):
         raise _violation(weighted, f"is for classes, and the label {dataset.label!r} is a number")
+
+
+def _check_slices(recipe: Recipe, dataset: DatasetVersion) -> None:
+    columns = {column.name: column for column in dataset.columns}
+    for place, name in enumerate(recipe.slice_columns):
+        field = f"slice_columns[{place}]"
+        if name not in columns:
+            raise _violation(field, f"must be a column of {dataset.name}, which has no {name!r}")
+        if name == dataset.label:
+            raise _violation(field, f"must be another column than the label {name!r}")
+        if columns[name].type not in SLICE_TYPES:
+            raise _violation(field, f"must be of {' or '.join(SLICE_TYPES)}, not {_describe(columns[name])}")
 
 
 def _check_keras_config(text: str) -> None:

@@ -12,7 +12,7 @@ from lepton_common.manifests import put_blob
 from lepton_learn.examples import Examples
 from lepton_learn.keras_config import check_config
 from lepton_learn.manifest import Manifest, Split, load_manifest
-from lepton_learn.reading import read_split
+from lepton_learn.reading import read_columns, read_split
 from lepton_learn.recipe import KerasConfig, Recipe
 from lepton_learn.signature import signature
 
@@ -47,7 +47,13 @@ def run_job(worker: Worker) -> dict[str, Any]:
     worker.progress("building", 0)
     from lepton_trainer.worker.training import train_and_evaluate
 
-    trained = train_and_evaluate(worker, recipe, transform=manifest.transform, examples=examples)
+    trained = train_and_evaluate(
+        worker,
+        recipe,
+        transform=manifest.transform,
+        examples=examples,
+        slices=lambda split: read_columns(worker.objects, manifest, split, recipe.slice_columns),
+    )
     if worker.index > 0:
         return {}
     worker.progress("saving", 0)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,17 @@ from lepton_common.jobs import files
 from lepton_common.jobs.worker import Worker
 from lepton_learn.artifact import artifact_files
 from lepton_learn.checkpoints import Checkpoints
-from lepton_learn.evaluation import evaluate
 from lepton_learn.examples import Examples
 from lepton_learn.families import build_model
 from lepton_learn.loop import Outcome, seed_everything, train
 from lepton_learn.manifest import Split
 from lepton_learn.recipe import Recipe
+from lepton_learn.schema import Batch
 from lepton_learn.task import Task, task_of
 from lepton_learn.transform import FittedTransform
 from lepton_trainer.worker.forming import end_after, form_team, own_cores
 from lepton_trainer.worker.rendezvous import Meeting, Met, meet
+from lepton_trainer.worker.report import evaluate
 
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """Where Linux tells a container's limit, as microseconds of every so many; `max` without one."""
@@ -44,11 +45,17 @@ class Trained:
 
 
 def train_and_evaluate(
-    worker: Worker, recipe: Recipe, *, transform: FittedTransform, examples: Mapping[Split, Examples]
+    worker: Worker,
+    recipe: Recipe,
+    *,
+    transform: FittedTransform,
+    examples: Mapping[Split, Examples],
+    slices: Callable[[Split], Batch],
 ) -> Trained:
     """Train a model on the training split, with the worker's peers, and measure it on the test split.
 
-    All workers train; the first alone measures, so the others' result is empty.
+    All workers train; the first alone measures, so the others' result is empty. `slices` gives it the raw
+    columns of a split that the evaluation is told apart by.
 
     Raises:
         UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset.
@@ -101,7 +108,16 @@ def train_and_evaluate(
     if not team.leads:
         _wait_for_outcome(worker, met)
         return Trained({}, {})
-    return _evaluate(worker, model, task, outcome, recipe=recipe, transform=transform, examples=examples)
+    return _evaluate(
+        worker,
+        model,
+        task,
+        outcome,
+        recipe=recipe,
+        transform=transform,
+        examples=examples,
+        slices=slices,
+    )
 
 
 def _evaluate(
@@ -113,6 +129,7 @@ def _evaluate(
     recipe: Recipe,
     transform: FittedTransform,
     examples: Mapping[Split, Examples],
+    slices: Callable[[Split], Batch],
 ) -> Trained:
     worker.progress("evaluating", 0)
     # What is measured is what is kept: a model of float32, on this process alone.
@@ -120,14 +137,10 @@ def _evaluate(
         recipe.architecture, transform, label_scale=examples[Split.TRAIN].label_scale, precision="float32"
     )
     model.set_weights(trained.get_weights())
-    held_out = next((split for split in (Split.TEST, Split.VALIDATION) if len(examples[split])), None)
-    metrics: dict[str, float] = {}
-    if held_out is not None:
-        prefix = "" if held_out is Split.TEST else "validation_"
-        figures = evaluate(model, task, examples[held_out], classes=transform.classes)
-        metrics = {prefix + name: value for name, value in figures.items()}
-    metrics |= {"epochs": float(len(outcome.history)), "best_epoch": float(outcome.best_epoch)}
-    return Trained(artifact_files(model, transform, history=outcome.history), metrics)
+    evaluation = evaluate(model, task, examples, transform=transform, slices=slices, outcome=outcome)
+    epochs = {"epochs": float(len(outcome.history)), "best_epoch": float(outcome.best_epoch)}
+    files = artifact_files(model, transform, history=outcome.history)
+    return Trained({**files, **evaluation.files}, {**evaluation.metrics, **epochs})
 
 
 def _end_soon() -> None:
