@@ -116,7 +116,7 @@ class KubernetesCluster:
         datasets: Datasets,
         controller: Controller[training_pb2.TrainingJob],
     ) -> list[Background]:
-        """Follow the jobs and the cluster, and take over the Jobs that users apply, while this replica leads."""
+        """Follow the jobs and the cluster, and take over what users apply, while this replica leads."""
         from lepton_common.jobs.kubernetes import lead
         from lepton_trainer.adapters.adoption import Adoption
 

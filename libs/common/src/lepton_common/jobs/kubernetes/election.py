@@ -119,7 +119,8 @@ class Lease:
         seen = spec.get("holderIdentity", ""), spec.get("renewTime", "")
         if seen != self._seen:
             self._seen, self._seen_at = seen, time.monotonic()
-        return time.monotonic() - self._seen_at > spec.get("leaseDurationSeconds", _LEASE_SECONDS)
+        lease_seconds: int = spec.get("leaseDurationSeconds", _LEASE_SECONDS)
+        return time.monotonic() - self._seen_at > lease_seconds
 
 
 async def _do(work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
