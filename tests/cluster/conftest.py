@@ -1,7 +1,7 @@
 """Lepton's services in a namespace of a real cluster, which has their images: see `make test-images`."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 
 import numpy as np
@@ -38,18 +38,22 @@ def installed() -> Iterator[None]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def lepton(installed: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lepton]:
+async def lepton(
+    installed: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Lepton:
     """The services, with the digits as a dataset version."""
     found = load_digits()
     images = np.minimum(found.images * 16, 255).astype(np.uint8)[..., np.newaxis]
     path = tmp_path_factory.mktemp("digits") / "digits.npz"
     np.savez_compressed(path, image=images, label=found.target.astype(np.int64))
     lepton = Lepton()
+    request.addfinalizer(lepton.close)
 
     async def push(client: Client) -> None:
         await client.datasets.create("digits", request_id="digits")
-        await client.datasets.upload("datasets/digits", path)
-        spec = dataset_pb2.DatasetVersionSpec(schema=dataset_pb2.Schema(label="label"))
+        upload = await client.datasets.upload("datasets/digits", path)
+        schema = dataset_pb2.Schema(label="label")
+        spec = dataset_pb2.DatasetVersionSpec(sources=[dataset_pb2.Source(upload=upload.name)], schema=schema)
         await client.datasets.create_version("datasets/digits", spec, request_id="digits")
         async with aclosing(client.datasets.watch_version("datasets/digits/versions/1")) as watched:
             async for version in watched:
@@ -57,5 +61,4 @@ async def lepton(installed: None, tmp_path_factory: pytest.TempPathFactory) -> A
         assert state == job_pb2.JOB_STATE_SUCCEEDED
 
     await lepton.call(push)
-    yield lepton
-    lepton.close()
+    return lepton

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from lepton.job.v1 import job_pb2
 from lepton.training.v1 import training_pb2
-from lepton_common.errors import DependencyUnavailable
+from lepton_common.errors import DependencyUnavailable, NotFound
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.client import Client
 
@@ -93,6 +93,18 @@ class Lepton:
     async def get(self, job: str) -> training_pb2.TrainingJob:
         """A training job as it is now."""
         return await self.call(lambda client: client.training.get(f"trainingJobs/{job}"))
+
+    async def adopted(self, job: str, *, seconds: float = 60) -> None:
+        """Wait until a Job that was applied is known as a training job."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                await self.get(job)
+            except NotFound:
+                assert time.monotonic() < deadline, f"{job} is not taken over"
+                await asyncio.sleep(0.5)
+            else:
+                return
 
     async def wait(
         self, job: str, until: Callable[[training_pb2.TrainingJob], bool], *, seconds: float = 300
@@ -181,3 +193,16 @@ def digits_spec(
         workers=workers,
         **fields,
     )
+
+
+async def eventually(holds: Callable[[], object], *, seconds: float = 60) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come about"
+        await asyncio.sleep(0.5)
+
+
+def index_of(pod: dict[str, Any]) -> int:
+    """Which worker a pod is."""
+    return int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"])

@@ -105,8 +105,8 @@ def claim_attempt(objects: ObjectStore, job: str, owner: str) -> int:
 
 def latest_claim(objects: ObjectStore, job: str) -> tuple[int, str]:
     """Return number and owner of the last attempt that was begun; 0 and nothing before the first."""
-    start = f"{prefix(job)}/attempts/"
-    parts = (info.key.removeprefix(start).split("/") for info in objects.list(start))
+    start = f"{prefix(job)}/attempts"
+    parts = (info.key.removeprefix(f"{start}/").split("/") for info in objects.list(start))
     numbers = [int(number) for number, name in parts if name == "claim.json"]
     if not numbers:
         return 0, ""

@@ -28,7 +28,7 @@ from lepton_common.errors import (
 
 Document: TypeAlias = dict[str, Any]
 
-MERGE_PATCH = "application/merge-patch+json"
+_PATCH = "application/strategic-merge-patch+json"
 
 _GROUPS = {"jobs": "apis/batch/v1", "leases": "apis/coordination.k8s.io/v1"}
 
@@ -101,8 +101,8 @@ class Cluster:
         return await self._call("PUT", path, body=document)
 
     async def patch(self, path: str, document: Document) -> Document:
-        """Merge a document into an object; raises as `get`."""
-        return await self._call("PATCH", path, body=document, content_type=MERGE_PATCH)
+        """Merge a document into an object, lists by their keys as Kubernetes does it; raises as `get`."""
+        return await self._call("PATCH", path, body=document, content_type=_PATCH)
 
     async def delete(self, path: str, *, grace_seconds: int | None = None, foreground: bool = False) -> None:
         """Delete an object and what it owns; do nothing where there is none.

@@ -274,12 +274,26 @@ class KubernetesLauncher:
                     continue
                 try:
                     if time.time() > pod.deletion_due + _OVERDUE_SECONDS or await self._is_gone(pod.node):
-                        _log.warning(
-                            "a pod is on a node that is gone", extra={"pod": pod.name, "node": pod.node}
-                        )
-                        await self._cluster.delete(self._cluster.path("pods", pod.name), grace_seconds=0)
+                        await self._give_up(pod)
                 except LeptonError as error:
                     _log.warning("a lost pod stays: %s", error, extra={"pod": pod.name})
+
+    async def _give_up(self, pod: SeenPod) -> None:
+        """Say that a pod has failed because of its node, and take it off the list."""
+        _log.warning("a pod is on a node that is gone", extra={"pod": pod.name, "node": pod.node})
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": pod.disrupted or "NodeLost",
+            "message": "its node does not answer",
+        }
+        path = self._cluster.path("pods", pod.name)
+        # A Job makes no other pod before this one has ended, and only its node could say so.
+        with suppress(NotFound):
+            await self._cluster.patch(
+                f"{path}/status", {"status": {"phase": "Failed", "conditions": [condition]}}
+            )
+        await self._cluster.delete(path, grace_seconds=0)
 
     async def _is_gone(self, node: str) -> bool:
         """Say whether a node does not answer; no where nobody may tell."""
