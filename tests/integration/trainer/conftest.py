@@ -50,6 +50,10 @@ BUILDING = dataset_pb2.DatasetVersion(
     name="datasets/digits/versions/3", status=job_pb2.JobStatus(state=job_pb2.JOB_STATE_RUNNING)
 )
 
+ARCHITECTURES = {
+    field.name for field in training_pb2.TrainingSpec.DESCRIPTOR.oneofs_by_name["architecture"].fields
+}
+
 
 class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
     """Knows the versions it is given; `latest` is the first of them."""
@@ -138,7 +142,7 @@ class Trainer:
         wanted: dict[str, Any] = {
             "dataset_version": DIGITS.name,
             "model": "models/digits",
-            **({} if "cnn" in spec or "keras_config" in spec else {"mlp": training_pb2.Mlp()}),
+            **({} if spec.keys() & ARCHITECTURES else {"mlp": training_pb2.Mlp()}),
             **spec,
         }
         request = training_pb2.CreateTrainingJobRequest(

@@ -85,6 +85,7 @@ REFUSED: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"keras_config": training_pb2.KerasConfig(json="[]")}, InvalidModel, "not a model"),
     ({"batch_size": -1}, InvalidField, "batch_size"),
     ({"mlp": training_pb2.Mlp(dropout=float("nan"))}, InvalidField, "dropout"),
+    ({"resnet": training_pb2.ResNet(depth=21)}, InvalidField, "8, 14, 20"),
     ({"mlp": None}, InvalidField, "architecture"),
     ({"workers": 5}, InvalidField, "workers"),
 ]

@@ -20,7 +20,7 @@ from lepton_learn.exporting import export_onnx
 from lepton_learn.families import build_model
 from lepton_learn.loop import seed_everything, train
 from lepton_learn.manifest import Split
-from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Recipe
+from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Recipe, ResNet
 from lepton_learn.schema import Batch, Column, ColumnType, Schema, Transform
 from lepton_learn.signature import signature
 from lepton_learn.task import task_of
@@ -96,6 +96,26 @@ def test_a_trained_cnn_answers_alike_in_onnx(digits: Any, trained_digits: keras.
     assert answers.dtype == np.float32
     np.testing.assert_allclose(answers, ask_keras(trained_digits, digits.transform, raw), rtol=0, atol=1e-4)
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [ResNet(depth=8, filters=4), ResNet(images="large", depth=50, filters=2)],
+    ids=["a resnet for small images", "a resnet for large images"],
+)
+def test_a_family_for_images_answers_alike_in_onnx_and_from_its_file(
+    digits: Any, architecture: Architecture, tmp_path: Path
+) -> None:
+    data = digits.first(120)
+    model = trained(data, architecture)
+    raw = data.raw[Split.TEST]
+    expected = ask_keras(model, data.transform, raw)
+    for path, content in artifact_files(model, data.transform, history=()).items():
+        (tmp_path / path).write_bytes(content)
+    again, transform = load_artifact(tmp_path)
+    np.testing.assert_array_equal(ask_keras(again, transform, raw), expected)
+    answers = ask_onnx(export_onnx(again, transform), transform, raw)
+    np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-4)
 
 
 def test_an_exported_graph_is_clean(digits: Any, trained_digits: keras.Model) -> None:

@@ -13,6 +13,7 @@ from lepton_learn.recipe import (
     Mlp,
     Optimizer,
     Recipe,
+    ResNet,
     Schedule,
 )
 
@@ -22,6 +23,7 @@ from lepton_learn.recipe import (
     [
         Mlp(hidden_units=(8, 4), activation="sigmoid", dropout=0.5),
         Cnn(filters=(3,), dense_units=5),
+        ResNet(images="large", depth=18, filters=8),
         KerasConfig('{"class_name": "Sequential"}'),
     ],
     ids=lambda architecture: architecture.family,

@@ -14,6 +14,8 @@ from lepton.training.v1.training_pb2 import (
     OPTIMIZER_KIND_SGD,
     PRECISION_BFLOAT16,
     PRECISION_FLOAT32,
+    RES_NET_IMAGES_LARGE,
+    RES_NET_IMAGES_SMALL,
     Activation,
     Augmentation,
     Cnn,
@@ -22,6 +24,7 @@ from lepton.training.v1.training_pb2 import (
     LearningRateSchedule,
     Mlp,
     Optimizer,
+    ResNet,
     TrainingSpec,
 )
 from lepton_learn import recipe
@@ -74,9 +77,17 @@ FULL = TrainingSpec(
             TrainingSpec(keras_config=KerasConfig(json="{}")),
             TrainingSpec(keras_config=KerasConfig(json="{}"), **FILLED),
         ),
+        (
+            TrainingSpec(resnet=ResNet()),
+            TrainingSpec(resnet=ResNet(images=RES_NET_IMAGES_SMALL, depth=20, filters=16), **FILLED),
+        ),
+        (
+            TrainingSpec(resnet=ResNet(images=RES_NET_IMAGES_LARGE, filters=8)),
+            TrainingSpec(resnet=ResNet(images=RES_NET_IMAGES_LARGE, depth=50, filters=8), **FILLED),
+        ),
         (FULL, FULL),
     ],
-    ids=["mlp", "cnn", "keras config", "nothing left out"],
+    ids=["mlp", "cnn", "keras config", "resnet", "large resnet", "nothing left out"],
 )
 def test_what_a_spec_leaves_out_is_filled_in(spec: TrainingSpec, filled: TrainingSpec) -> None:
     written = TrainingSpec()

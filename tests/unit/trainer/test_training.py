@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lepton_common.errors import InvalidField, InvalidModel, LeptonError, UnsafeModel, WrongState
-from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Mlp, Optimizer, Recipe
+from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Mlp, Optimizer, Recipe, ResNet
 from lepton_trainer.training import Column, DatasetVersion, check
 
 IMAGE = Column(name="image", type="image", shape=(8, 8, 1))
@@ -45,6 +45,8 @@ def keras(layer: str, module: str = "keras.layers") -> Recipe:
         (CNN, DIGITS),
         (keras("Dense"), DIGITS),
         (CNN, replace(DIGITS, columns=(VOLUME, LABEL))),
+        (Recipe(architecture=ResNet(depth=50)), DIGITS),
+        (Recipe(architecture=ResNet(images="large", depth=50)), DIGITS),
         (MLP, replace(DIGITS, columns=(IMAGE, AGE, WAVE, LABEL))),
         (MLP, AGES),
         (Recipe(architecture=Mlp(), optimizer=Optimizer(kind="sgd", momentum=0.9)), DIGITS),
@@ -54,6 +56,8 @@ def keras(layer: str, module: str = "keras.layers") -> Recipe:
         "cnn",
         "keras config",
         "cnn on a tensor of an image's shape",
+        "resnet",
+        "large resnet",
         "many features",
         "number",
         "sgd",
@@ -88,6 +92,14 @@ def test_a_version_without_training_records_is_refused() -> None:
     [
         (CNN, replace(DIGITS, columns=(IMAGE, AGE, LABEL)), "cnn", "has 'image' .* 'age'"),
         (CNN, replace(DIGITS, columns=(WAVE, LABEL)), "cnn", r"'wave' \(tensor \[32\]\)"),
+        (Recipe(architecture=ResNet()), AGES, "resnet", r"'wave' \(tensor \[32\]\)"),
+        (Recipe(architecture=ResNet(depth=21)), DIGITS, "resnet.depth", "8, 14, 20, 26"),
+        (
+            Recipe(architecture=ResNet(images="large", depth=20)),
+            DIGITS,
+            "resnet.depth",
+            "18, 34, 50, 101 or 152 for large",
+        ),
         (MLP, replace(DIGITS, label=""), "dataset_version", "must have a label"),
         (
             MLP,
@@ -122,6 +134,9 @@ def test_a_version_without_training_records_is_refused() -> None:
     ids=[
         "two features",
         "a row",
+        "a resnet on a row",
+        "a resnet of another depth",
+        "a large resnet of another depth",
         "no label",
         "image as label",
         "nothing but a label",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lepton_common.errors import FieldViolation, InvalidField, LeptonError, WrongState
 from lepton_learn.keras_config import check_config
-from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Recipe
+from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Recipe, ResNet
 
 LABEL_TYPES = ("number", "integer", "category")
 """Types of columns that a model can learn to predict."""
@@ -101,13 +101,16 @@ def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
     if recipe.augmentation != Augmentation() and not one_image:
         raise _violation("augmentation", "is for datasets with one feature column, an image")
     match recipe.architecture:
-        case Cnn() if not one_image:
+        case (Cnn() | ResNet()) as architecture if not one_image:
             found = ", ".join(_describe(column) for column in features)
             raise _violation(
-                "cnn",
+                architecture.family,
                 "takes one feature column, an image or a tensor of shape [height, width, channels]; "
                 f"{dataset.name} has {found}: train an mlp on them",
             )
+        case ResNet(stages=()) as resnet:
+            depths = "18, 34, 50, 101 or 152" if resnet.images == "large" else "8, 14, 20, 26 and so on"
+            raise _violation("resnet.depth", f"must be {depths} for {resnet.images} images")
         case KerasConfig(json=text):
             _check_keras_config(text)
 

@@ -30,7 +30,7 @@ def command() -> None:
 )
 @click.option(
     "--family",
-    type=click.Choice(["cnn", "mlp"]),
+    type=click.Choice(["cnn", "mlp", "resnet"]),
     help="Architecture, where --spec names none.",
 )
 @click.option(

@@ -14,6 +14,7 @@ from lepton_learn.recipe import (
     Optimizer,
     Precision,
     Recipe,
+    ResNet,
     Schedule,
 )
 
@@ -40,6 +41,11 @@ _PRECISIONS: dict[training_pb2.Precision.ValueType, Precision] = {
     training_pb2.PRECISION_FLOAT32: "float32",
     training_pb2.PRECISION_BFLOAT16: "bfloat16",
     training_pb2.PRECISION_FLOAT16: "float16",
+}
+_RES_NETS: dict[training_pb2.ResNetImages.ValueType, ResNet] = {
+    training_pb2.RES_NET_IMAGES_UNSPECIFIED: ResNet(),
+    training_pb2.RES_NET_IMAGES_SMALL: ResNet(),
+    training_pb2.RES_NET_IMAGES_LARGE: ResNet(images="large", depth=50, filters=64),
 }
 _LEARNING_RATES = {"adam": 0.001, "sgd": 0.01}
 _EXPONENTIAL_SHARE = 0.01
@@ -77,6 +83,10 @@ def fill_in(spec: training_pb2.TrainingSpec, recipe: Recipe) -> None:
             spec.cnn.filters[:] = filters
             spec.cnn.dense_units = dense_units
             spec.cnn.dropout = dropout
+        case ResNet(images=images, depth=depth, filters=first):
+            spec.resnet.images = training_pb2.ResNetImages.Value(f"RES_NET_IMAGES_{images.upper()}")
+            spec.resnet.depth = depth
+            spec.resnet.filters = first
     kind = f"OPTIMIZER_KIND_{recipe.optimizer.kind.upper()}"
     spec.optimizer.kind = training_pb2.OptimizerKind.Value(kind)
     spec.optimizer.learning_rate = recipe.optimizer.learning_rate
@@ -102,6 +112,13 @@ def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
             filters=tuple(spec.cnn.filters) or default.filters,
             dense_units=spec.cnn.dense_units or default.dense_units,
             dropout=spec.cnn.dropout or default.dropout,
+        )
+    if spec.HasField("resnet"):
+        usual = _RES_NETS[spec.resnet.images]
+        return ResNet(
+            images=usual.images,
+            depth=spec.resnet.depth or usual.depth,
+            filters=spec.resnet.filters or usual.filters,
         )
     return Mlp(
         hidden_units=tuple(spec.mlp.hidden_units) or Mlp().hidden_units,

@@ -81,6 +81,34 @@ ACTIVATION_TANH: Activation.ValueType  # 3
 """The hyperbolic tangent."""
 Global___Activation: _TypeAlias = Activation  # noqa: Y015
 
+class _ResNetImages:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResNetImagesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResNetImages.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RES_NET_IMAGES_UNSPECIFIED: _ResNetImages.ValueType  # 0
+    """Small ones."""
+    RES_NET_IMAGES_SMALL: _ResNetImages.ValueType  # 1
+    """Of some dozens of pixels, as CIFAR's: three stages of blocks of two convolutions."""
+    RES_NET_IMAGES_LARGE: _ResNetImages.ValueType  # 2
+    """Of some hundreds of pixels, as ImageNet's: a first convolution and a pooling that
+    quarter height and width, then four stages; bottlenecks from depth 50 on.
+    """
+
+class ResNetImages(_ResNetImages, metaclass=_ResNetImagesEnumTypeWrapper):
+    """What a residual network is made for."""
+
+RES_NET_IMAGES_UNSPECIFIED: ResNetImages.ValueType  # 0
+"""Small ones."""
+RES_NET_IMAGES_SMALL: ResNetImages.ValueType  # 1
+"""Of some dozens of pixels, as CIFAR's: three stages of blocks of two convolutions."""
+RES_NET_IMAGES_LARGE: ResNetImages.ValueType  # 2
+"""Of some hundreds of pixels, as ImageNet's: a first convolution and a pooling that
+quarter height and width, then four stages; bottlenecks from depth 50 on.
+"""
+Global___ResNetImages: _TypeAlias = ResNetImages  # noqa: Y015
+
 class _OptimizerKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -254,6 +282,7 @@ class TrainingSpec(_message.Message):
     MLP_FIELD_NUMBER: _builtins.int
     CNN_FIELD_NUMBER: _builtins.int
     KERAS_CONFIG_FIELD_NUMBER: _builtins.int
+    RESNET_FIELD_NUMBER: _builtins.int
     OPTIMIZER_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     MAX_EPOCHS_FIELD_NUMBER: _builtins.int
@@ -302,6 +331,10 @@ class TrainingSpec(_message.Message):
         """Any model of Keras's own layers."""
 
     @_builtins.property
+    def resnet(self) -> Global___ResNet:
+        """A residual network for one image column."""
+
+    @_builtins.property
     def optimizer(self) -> Global___Optimizer:
         """How the weights are updated."""
 
@@ -325,6 +358,7 @@ class TrainingSpec(_message.Message):
         mlp: Global___Mlp | None = ...,
         cnn: Global___Cnn | None = ...,
         keras_config: Global___KerasConfig | None = ...,
+        resnet: Global___ResNet | None = ...,
         optimizer: Global___Optimizer | None = ...,
         batch_size: _builtins.int = ...,
         max_epochs: _builtins.int = ...,
@@ -337,11 +371,11 @@ class TrainingSpec(_message.Message):
         balance_classes: _builtins.bool = ...,
         augmentation: Global___Augmentation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "resnet", b"resnet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "seed", b"seed", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config"]  # noqa: Y015
+    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
@@ -436,6 +470,40 @@ class Cnn(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cnn: _TypeAlias = Cnn  # noqa: Y015
+
+@_typing.final
+class ResNet(_message.Message):
+    """A residual network: He et al., 2015."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    images: Global___ResNetImages.ValueType
+    """What it is made for."""
+    depth: _builtins.int
+    """Layers with weights: 6n + 2 for small images, up to 200, default 20; 18, 34, 50,
+    101 or 152 for large ones, default 50.
+    """
+    filters: _builtins.int
+    """Filters of the first stage; each stage after it has twice as many. Default 16 for
+    small images, 64 for large ones.
+    """
+    def __init__(
+        self,
+        *,
+        images: Global___ResNetImages.ValueType = ...,
+        depth: _builtins.int = ...,
+        filters: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "filters", b"filters", "images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResNet: _TypeAlias = ResNet  # noqa: Y015
 
 @_typing.final
 class KerasConfig(_message.Message):
