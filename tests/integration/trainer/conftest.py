@@ -25,6 +25,7 @@ from lepton_common.server import Server, Service
 from lepton_common.settings import ServerSettings
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import TrainingKind
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.api import TrainingServicer
 
 DIGITS = dataset_pb2.DatasetVersion(
@@ -75,6 +76,16 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
 
     def __init__(self) -> None:
         self.versions: dict[str, model_pb2.ModelVersion] = {}
+
+    async def GetModelVersion(
+        self, request: model_pb2.GetModelVersionRequest, context: object
+    ) -> model_pb2.GetModelVersionResponse:
+        parent, _, number = request.name.partition("/versions/")
+        own = [one for one in self.versions.values() if one.name.startswith(f"{parent}/versions/")]
+        for version in reversed(own):
+            if number == "latest" or version.name == request.name:
+                return model_pb2.GetModelVersionResponse(model_version=version)
+        raise NotFound(f"{request.name!r} does not exist")
 
     async def CreateModelVersion(
         self, request: model_pb2.CreateModelVersionRequest, context: object
@@ -211,7 +222,7 @@ async def running(folder: Path, neighbours: Neighbours) -> AsyncIterator[Trainer
             descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
             add=training_pb2_grpc.add_TrainingServiceServicer_to_server,
             servicer=TrainingServicer(
-                jobs, datasets, controller=controller, launcher=launcher, objects=objects
+                jobs, datasets, Models(models), controller=controller, launcher=launcher, objects=objects
             ),
         )
         server = Server(ServerSettings(drain_seconds=1), [service], tasks=[controller.run])

@@ -69,10 +69,12 @@ class Workplace:
         attempt: int = 1,
         index: int = 0,
         peers: Sequence[str] = ("",),
+        base: Mapping[str, Any] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start one worker of an attempt."""
         reference = {"key": self.manifest.key, "sha256": self.manifest.sha256}
-        files.write_spec(self.store, job, {"recipe": recipe, "manifest": reference})
+        spec = {"recipe": recipe, "manifest": reference} | ({} if base is None else {"base": base})
+        files.write_spec(self.store, job, spec)
         directory = self.root.parent / f"{job}-{attempt}-{index}"
         directory.mkdir()
         environment = {

@@ -80,6 +80,31 @@ def test_a_training_that_is_killed_at_random_ends_with_the_same_weights(
     assert disturbed["metrics"] == whole["metrics"]
 
 
+def test_a_training_begins_with_a_model_or_tells_why_it_cannot(
+    open_workplace: Callable[[Batch], Workplace],
+) -> None:
+    workplace = open_workplace({name: column[:600] for name, column in digits().items()})
+    short = {**SMALL, "max_epochs": 30}
+    assert workplace.start("first", short).wait(PATIENCE_SECONDS) == 0
+    base = {"files": workplace.output("first")["files"], "freeze": True}
+    started = {
+        "second": workplace.start("second", short, base=base),
+        "tabular": workplace.start("tabular", {"architecture": {"family": "mlp"}}, base=base),
+        "empty": workplace.start("empty", short, base={"files": [], "freeze": False}),
+    }
+    assert {job: worker.wait(PATIENCE_SECONDS) for job, worker in started.items()} == {
+        "second": 0,
+        "tabular": 1,
+        "empty": 1,
+    }
+    before, after = (
+        json.loads(workplace.file(workplace.output(job), "history.json")) for job in ("first", "second")
+    )
+    assert after[0]["validation_loss"] < before[9]["validation_loss"]
+    assert "no layer of the base model fits" in workplace.error("tabular").message
+    assert {workplace.error(job).reason for job in ("tabular", "empty")} == {"INVALID_MODEL"}
+
+
 @pytest.mark.parametrize(
     ("records", "recipe", "reason"),
     [

@@ -13,6 +13,7 @@ from lepton_common.rpc import connect
 from lepton_common.server import Service, main, serve
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import TrainingKind
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.api import TrainingServicer
 from lepton_trainer.settings import Settings
 
@@ -27,8 +28,9 @@ async def run() -> None:
     registry = connect(settings.registry_address, settings=settings)
     jobs = store.collection(training_pb2.TrainingJob, index=life.index)
     datasets = Datasets(DatasetServiceStub(data_ingest))
+    models = ModelServiceStub(registry)
     controller = Controller(
-        TrainingKind(jobs, objects, datasets=datasets, models=ModelServiceStub(registry)),
+        TrainingKind(jobs, objects, datasets=datasets, models=models),
         launcher,
         objects,
         object_store_url=settings.object_store_url,
@@ -38,7 +40,9 @@ async def run() -> None:
     service = Service(
         descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
         add=add_TrainingServiceServicer_to_server,
-        servicer=TrainingServicer(jobs, datasets, controller=controller, launcher=launcher, objects=objects),
+        servicer=TrainingServicer(
+            jobs, datasets, Models(models), controller=controller, launcher=launcher, objects=objects
+        ),
     )
     await serve(
         settings,

@@ -11,7 +11,9 @@ from lepton_common.jobs.launcher import Launcher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.specs import fill_in, recipe_of
+from lepton_trainer.base import check_base
 from lepton_trainer.training import check
 
 
@@ -22,6 +24,7 @@ class TrainingServicer:
         self,
         jobs: Collection[training_pb2.TrainingJob],
         datasets: Datasets,
+        models: Models,
         *,
         controller: Controller[training_pb2.TrainingJob],
         launcher: Launcher,
@@ -30,6 +33,7 @@ class TrainingServicer:
         """Accept jobs that `controller` brings to their end."""
         self._jobs = jobs
         self._datasets = datasets
+        self._models = models
         self._controller = controller
         self._launcher = launcher
         self._objects = objects
@@ -49,6 +53,10 @@ class TrainingServicer:
             recipe = recipe_of(job.spec)
             dataset = await self._datasets.get(job.spec.dataset_version)
             check(recipe, dataset, workers=job.spec.workers or 1)
+            if job.spec.HasField("base_model"):
+                base = await self._models.get(job.spec.base_model.model_version)
+                check_base(base)
+                job.spec.base_model.model_version = base.name
             fill_in(job.spec, recipe)
             job.spec.dataset_version = dataset.name
         created = await self._jobs.create(job, request_id=request.request_id)

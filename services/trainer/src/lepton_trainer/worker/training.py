@@ -1,5 +1,6 @@
 """The part of a training job that needs TensorFlow: build, train, evaluate, and turn the model into files."""
 
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import tensorflow as tf
 from lepton_common.errors import DependencyUnavailable, InvalidModel
 from lepton_common.jobs import files
 from lepton_common.jobs.worker import Worker
-from lepton_learn.artifact import artifact_files
+from lepton_learn.artifact import artifact_files, load_artifact
 from lepton_learn.checkpoints import Checkpoints
 from lepton_learn.evaluation import evaluate
 from lepton_learn.examples import Examples
@@ -21,6 +22,7 @@ from lepton_learn.loop import Outcome, seed_everything, train
 from lepton_learn.manifest import Split
 from lepton_learn.recipe import Recipe
 from lepton_learn.task import Task, task_of
+from lepton_learn.transfer import transfer
 from lepton_learn.transform import FittedTransform
 from lepton_trainer.worker.forming import end_after, form_team, own_cores
 from lepton_trainer.worker.rendezvous import Meeting, Met, meet
@@ -31,6 +33,8 @@ _MEETING_SECONDS = 600.0
 """How long a worker waits for its peers: a node that has to be made for one takes minutes."""
 _NOTICE_SECONDS = 45.0
 """How long TensorFlow has to notice that a peer is gone; it takes up to ten seconds as a rule."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,18 +48,32 @@ class Trained:
 
 
 def train_and_evaluate(
-    worker: Worker, recipe: Recipe, *, transform: FittedTransform, examples: Mapping[Split, Examples]
+    worker: Worker,
+    recipe: Recipe,
+    *,
+    transform: FittedTransform,
+    examples: Mapping[Split, Examples],
+    base: Path | None = None,
 ) -> Trained:
     """Train a model on the training split, with the worker's peers, and measure it on the test split.
 
     All workers train; the first alone measures, so the others' result is empty.
 
+    Args:
+        worker: this one.
+        recipe: what to train, and how.
+        transform: the dataset's.
+        examples: the dataset's splits.
+        base: folder of the model to begin with; the worker's spec says whether what comes from it is frozen.
+
     Raises:
-        UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset.
+        UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset, or the base is
+            no model that it could take weights from.
         DependencyUnavailable: the peers did not come in time.
         Cancelled: one of the workers was asked to stop.
     """
     _set_devices(worker)
+    before = None if base is None else load_artifact(base)[0]
     checkpoints = Checkpoints(worker.objects, f"{worker.prefix}/checkpoints", attempt=worker.attempt)
     meeting = Meeting(
         job=worker.job,
@@ -79,6 +97,9 @@ def train_and_evaluate(
                 label_scale=training.label_scale,
                 precision=recipe.precision,
             )
+            if before is not None:
+                taken = transfer(model, before, freeze=worker.spec["base"]["freeze"])
+                _log.info("%d layers come from the base model: %s", len(taken), ", ".join(taken))
             task = task_of(model, transform, label_scale=training.label_scale)
         with met.together(lost=_end_soon):
             outcome = train(

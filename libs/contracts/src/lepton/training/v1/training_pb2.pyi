@@ -294,6 +294,7 @@ class TrainingSpec(_message.Message):
     CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     BALANCE_CLASSES_FIELD_NUMBER: _builtins.int
     AUGMENTATION_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`datasets/{dataset}/versions/{version}`, or `.../versions/latest`, which the
     server resolves once, when it accepts the job.
@@ -350,6 +351,10 @@ class TrainingSpec(_message.Message):
     def augmentation(self) -> Global___Augmentation:
         """Random changes to the images of each step, for an image column."""
 
+    @_builtins.property
+    def base_model(self) -> Global___BaseModel:
+        """A model to begin with. Absent: weights are drawn."""
+
     def __init__(
         self,
         *,
@@ -370,16 +375,49 @@ class TrainingSpec(_message.Message):
         class_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         balance_classes: _builtins.bool = ...,
         augmentation: Global___Augmentation | None = ...,
+        base_model: Global___BaseModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "resnet", b"resnet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "resnet", b"resnet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
 Global___TrainingSpec: _TypeAlias = TrainingSpec  # noqa: Y015
+
+@_typing.final
+class BaseModel(_message.Message):
+    """A model that was trained before. The weights of its layers are taken over by the
+    layers of the new model that have their names and shapes; the others are drawn.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    FREEZE_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """`models/{model}/versions/{version}` of format KERAS, or `.../versions/latest`, which
+    the server resolves once, when it accepts the job.
+    """
+    freeze: _builtins.bool
+    """Leave what was taken over as it is, but for the head, the last layer with weights,
+    and train the rest alone.
+    """
+    def __init__(
+        self,
+        *,
+        model_version: _builtins.str = ...,
+        freeze: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freeze", b"freeze", "model_version", b"model_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BaseModel: _TypeAlias = BaseModel  # noqa: Y015
 
 @_typing.final
 class Augmentation(_message.Message):
