@@ -13,7 +13,7 @@ import pytest
 from lepton.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 from lepton.job.v1 import job_pb2
 from lepton.model.v1 import model_pb2, model_pb2_grpc
-from lepton.training.v1 import training_pb2, training_pb2_grpc
+from lepton.training.v1 import study_pb2, study_pb2_grpc, training_pb2, training_pb2_grpc
 from lepton_common.errors import NotFound
 from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
@@ -26,7 +26,9 @@ from lepton_common.settings import ServerSettings
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import TrainingKind
 from lepton_trainer.adapters.models import Models
-from lepton_trainer.api import TrainingServicer
+from lepton_trainer.adapters.search import StudySearch
+from lepton_trainer.adapters.study_controller import StudyController
+from lepton_trainer.api import StudyServicer, TrainingServicer
 
 DIGITS = dataset_pb2.DatasetVersion(
     name="datasets/digits/versions/2",
@@ -144,6 +146,7 @@ class Trainer:
     """The stub of a trainer, and short ways to use it."""
 
     stub: "training_pb2_grpc.TrainingServiceAsyncStub"
+    studies: "study_pb2_grpc.StudyServiceAsyncStub"
     objects: ObjectStore
 
     async def create(
@@ -199,8 +202,10 @@ class Trainer:
 
 
 @asynccontextmanager
-async def running(folder: Path, neighbours: Neighbours) -> AsyncIterator[Trainer]:
-    """Run a trainer over the files in a folder."""
+async def running(
+    folder: Path, neighbours: Neighbours, *, worker: str = "quick_worker", max_running: int = 2
+) -> AsyncIterator[Trainer]:
+    """Run a trainer over the files in a folder; `worker` is the program that trains."""
     async with AsyncExitStack() as stack:
         store = await ResourceStore.open(f"sqlite:///{folder}/trainer.db")
         stack.push_async_callback(store.close)
@@ -212,23 +217,54 @@ async def running(folder: Path, neighbours: Neighbours) -> AsyncIterator[Trainer
         datasets = Datasets(dataset_pb2_grpc.DatasetServiceStub(to_datasets))
         models = model_pb2_grpc.ModelServiceStub(to_models)
         controller = Controller(
-            TrainingKind(jobs, objects, datasets=datasets, models=models, worker="quick_worker"),
+            TrainingKind(jobs, objects, datasets=datasets, models=models, worker=worker),
             launcher,
             objects,
             object_store_url=objects.url,
             poll_seconds=0.1,
+            max_running=max_running,
         )
-        service = Service(
+        studies = store.collection(study_pb2.Study, index=life.index)
+        search = StudySearch(store, studies, jobs, objects=objects, datasets=datasets, models=models)
+        study_controller = StudyController(search, studies, jobs, controller=controller, poll_seconds=0.1)
+        training = Service(
             descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
             add=training_pb2_grpc.add_TrainingServiceServicer_to_server,
             servicer=TrainingServicer(
-                jobs, datasets, Models(models), controller=controller, launcher=launcher, objects=objects
+                jobs,
+                datasets,
+                Models(models),
+                controller=controller,
+                launcher=launcher,
+                objects=objects,
+                studies=studies,
             ),
         )
-        server = Server(ServerSettings(drain_seconds=1), [service], tasks=[controller.run])
+        searching = Service(
+            descriptor=study_pb2.DESCRIPTOR.services_by_name["StudyService"],
+            add=study_pb2_grpc.add_StudyServiceServicer_to_server,
+            servicer=StudyServicer(
+                studies,
+                jobs,
+                datasets,
+                Models(models),
+                controller=study_controller,
+                launcher=launcher,
+                objects=objects,
+            ),
+        )
+        server = Server(
+            ServerSettings(drain_seconds=1),
+            [training, searching],
+            tasks=[controller.run, study_controller.run],
+        )
         await stack.enter_async_context(server)
         channel = await stack.enter_async_context(connect(server.address))
-        yield Trainer(training_pb2_grpc.TrainingServiceStub(channel), objects)
+        yield Trainer(
+            training_pb2_grpc.TrainingServiceStub(channel),
+            study_pb2_grpc.StudyServiceStub(channel),
+            objects,
+        )
 
 
 @pytest.fixture

@@ -34,6 +34,17 @@ def test_a_put_replaces_unless_it_must_be_the_first(store: ObjectStore) -> None:
     assert store.get("a") == b"3"
 
 
+def test_a_copy_outlives_what_it_was_made_from(store: ObjectStore) -> None:
+    store.put("a/source", b"bytes")
+    store.put("b/target", b"other bytes, of another length")
+    store.copy("a/source", "b/target")
+    store.delete("a/source")
+    assert store.get("b/target") == b"bytes"
+    with pytest.raises(NotFound):
+        store.copy("a/source", "b/target")
+    assert store.get("b/target") == b"bytes"
+
+
 def test_one_of_many_racing_first_writers_wins(store: ObjectStore) -> None:
     start = threading.Barrier(8)
 

@@ -47,6 +47,11 @@ def document(**stages: Any) -> dict[str, Any]:
 
 DATASET = {"sources": [{"path": "digits.npz"}]}
 TRAIN: dict[str, Any] = {"mlp": {}}
+SEARCH: dict[str, Any] = {
+    "training": TRAIN,
+    "parameters": [{"path": "batch_size", "integer": {"min": 16, "max": 64}}],
+}
+STORED = {"datasetVersion": "datasets/digits/versions/1"}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,8 @@ TRAIN: dict[str, Any] = {"mlp": {}}
         pytest.param({}, id="no stage"),
         pytest.param({"dataset": DATASET}, id="data alone"),
         pytest.param({"train": TRAIN | {"datasetVersion": "datasets/digits/versions/1"}}, id="stored data"),
+        pytest.param({"search": SEARCH | {"training": TRAIN | STORED}}, id="search in stored data"),
+        pytest.param({"dataset": DATASET, "search": SEARCH, "compress": {}}, id="search, then compression"),
         pytest.param({"compress": {"modelVersion": "models/digits/versions/1"}}, id="stored model"),
         pytest.param({"endpoint": {"targets": {"models/digits/versions/1": 90}}}, id="stored target"),
         pytest.param({"agent": {"spec": {"qLearning": {}}, "learn": {"loggedFeedback": {}}}}, id="agent"),
@@ -82,7 +89,19 @@ def test_any_part_can_stand_alone(stages: dict[str, Any]) -> None:
         pytest.param(document(dataset="digits.npz"), "`dataset` must be a mapping", id="stage is a text"),
         pytest.param(document(endpoint=[]), "`endpoint` must be a mapping", id="stage is a list"),
         pytest.param(document(train=TRAIN), "needs a stage `dataset`", id="training without data"),
-        pytest.param(document(compress={}), "needs a stage `train`", id="compression without model"),
+        pytest.param(document(search=SEARCH), "needs a stage `dataset`", id="search without data"),
+        pytest.param(
+            document(search={"training": None}), "needs a stage `dataset`", id="search for nothing in nothing"
+        ),
+        pytest.param(
+            document(dataset=DATASET, train=TRAIN, search=SEARCH), "leave one of them out", id="two models"
+        ),
+        pytest.param(
+            document(dataset=DATASET, search={"trails": 3}), "search: .*trails", id="slip in search"
+        ),
+        pytest.param(
+            document(compress={}), "needs a stage `train` or `search`", id="compression without model"
+        ),
         pytest.param(document(endpoint={}), "needs a stage `compress`", id="endpoint without model"),
         pytest.param(
             document(dataset=DATASET, train=TRAIN, endpoint={}),

@@ -74,6 +74,17 @@ class ObjectStore:
         with self._writing(key):
             obstore.put(self._store, check_key(key), path, chunk_size=_WRITE_CHUNK_BYTES)
 
+    def copy(self, source: str, target: str) -> None:
+        """Write an object with the bytes of another, without fetching them where the store can do that.
+
+        Raises:
+            NotFound: There is no source.
+        """
+        if self.stat(source) is None:
+            raise NotFound(f"no object {source!r}")
+        with self._writing(target):
+            obstore.copy(self._store, source, check_key(target))
+
     def get(self, key: str) -> bytes:
         """Read an object whole.
 

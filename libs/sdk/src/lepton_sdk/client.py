@@ -18,6 +18,7 @@ from lepton_sdk.datasets import Datasets
 from lepton_sdk.endpoints import Endpoints
 from lepton_sdk.inference import Inference
 from lepton_sdk.models import Models
+from lepton_sdk.studies import Studies
 from lepton_sdk.training import Training
 
 
@@ -42,6 +43,7 @@ class Client:
             raise InvalidField(f"the credentials in the environment (LEPTON_...): {wrong}") from wrong
         self.datasets = Datasets(self._channels["data_ingest"])
         self.training = Training(self._channels["trainer"])
+        self.studies = Studies(self._channels["trainer"])
         self.compression = Compression(self._channels["compressor"])
         self.models = Models(self._channels["registry"])
         self.endpoints = Endpoints(self._channels["registry"])

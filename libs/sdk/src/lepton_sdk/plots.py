@@ -40,21 +40,22 @@ def _panels(metrics: Sequence[job_pb2.MetricSeries]) -> dict[str, list[Curve]]:
     """Curves that share an axis: `loss` with `validation_loss`, and so on."""
     panels: dict[str, list[Curve]] = {}
     for series in metrics:
-        points = [point for point in series.points if _drawable(point.value)]
+        points = [point for point in series.points if drawable(point.value)]
         if points:
             curve = Curve(series.name, [point.step for point in points], [point.value for point in points])
             panels.setdefault(series.name.removeprefix("validation_"), []).append(curve)
     return panels
 
 
-def _drawable(value: float) -> bool:
+def drawable(value: float) -> bool:
+    """Whether a value has a place on an axis."""
     return abs(value) < FARTHEST  # NaN is not.
 
 
 def curves_png(metrics: Sequence[job_pb2.MetricSeries], *, title: str = "") -> bytes:
     """Metrics over their steps, one panel for each quantity, as a PNG."""
     panels = _panels(metrics)
-    figure = _figure(4.6 * max(len(panels), 1), 3.2, title)
+    figure = new_figure(4.6 * max(len(panels), 1), 3.2, title)
     for place, (quantity, group) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), place + 1)
         for colour, curve in zip(COLOURS, group, strict=False):
@@ -73,7 +74,7 @@ def curves_png(metrics: Sequence[job_pb2.MetricSeries], *, title: str = "") -> b
         axes.spines[["top", "right"]].set_visible(False)
         if len(group) > 1:
             axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def curves_text(metrics: Sequence[job_pb2.MetricSeries]) -> str:
@@ -112,31 +113,32 @@ def candidates_png(candidates: Sequence[compression_pb2.Candidate]) -> bytes:
         "ms for 1 record": [candidate.latency_ms for candidate in candidates],
     }
     colours = [COLOURS[2] if candidate.selected else "#9aa5b1" for candidate in candidates]
-    figure = _figure(10, 3, "")
+    figure = new_figure(10, 3, "")
     for place, (quantity, values) in enumerate(quantities.items()):
         axes = figure.add_subplot(1, len(quantities), place + 1)
-        heights = [value if _drawable(value) else 0.0 for value in values]
+        heights = [value if drawable(value) else 0.0 for value in values]
         bars = axes.bar(names, heights, color=colours, width=0.6)
         axes.bar_label(bars, [f"{value:.3g}" for value in values], fontsize=8, padding=2)
         axes.set_title(quantity, fontsize=10, color=INK)
         axes.margins(y=0.18)
         axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def images_png(images: NDArray[Any], captions: Sequence[str], *, columns: int = 12) -> bytes:
     """A grid of grey images [n, height, width, 1] with a caption under each, as a PNG."""
     rows = max(-(-len(images) // columns), 1)
-    figure = _figure(columns * 0.9, rows * 1.15, "")
+    figure = new_figure(columns * 0.9, rows * 1.15, "")
     for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1)
         axes.imshow(image[..., 0], cmap="gray_r", interpolation="nearest")
         axes.set_title(caption, fontsize=8, color=INK)
         axes.set_axis_off()
-    return _png(figure)
+    return png(figure)
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure of this many inches."""
     # The object interface draws without a display and without pyplot's global state.
     from matplotlib.figure import Figure
 
@@ -146,7 +148,8 @@ def _figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -2,7 +2,8 @@
 
 from lepton.dataset.v1.dataset_pb2_grpc import DatasetServiceStub
 from lepton.model.v1.model_pb2_grpc import ModelServiceStub
-from lepton.training.v1 import training_pb2
+from lepton.training.v1 import study_pb2, training_pb2
+from lepton.training.v1.study_pb2_grpc import add_StudyServiceServicer_to_server
 from lepton.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
 from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
@@ -12,14 +13,16 @@ from lepton_common.records import ResourceStore
 from lepton_common.rpc import connect
 from lepton_common.server import Service, main, serve
 from lepton_trainer.adapters.datasets import Datasets
-from lepton_trainer.adapters.kind import TrainingKind
+from lepton_trainer.adapters.kind import WORKER, TrainingKind
 from lepton_trainer.adapters.models import Models
-from lepton_trainer.api import TrainingServicer
+from lepton_trainer.adapters.search import StudySearch
+from lepton_trainer.adapters.study_controller import StudyController
+from lepton_trainer.api import StudyServicer, TrainingServicer
 from lepton_trainer.settings import Settings
 
 
-async def run() -> None:
-    """Serve until told to stop."""
+async def run(*, worker: str = WORKER) -> None:
+    """Serve until told to stop; `worker` is the module that trains."""
     settings = Settings()
     store = await ResourceStore.open(settings.database_url)
     objects = ObjectStore(settings.object_store_url)
@@ -27,27 +30,49 @@ async def run() -> None:
     data_ingest = connect(settings.data_ingest_address, settings=settings)
     registry = connect(settings.registry_address, settings=settings)
     jobs = store.collection(training_pb2.TrainingJob, index=life.index)
+    studies = store.collection(study_pb2.Study, index=life.index)
     datasets = Datasets(DatasetServiceStub(data_ingest))
     models = ModelServiceStub(registry)
     controller = Controller(
-        TrainingKind(jobs, objects, datasets=datasets, models=models),
+        TrainingKind(jobs, objects, datasets=datasets, models=models, worker=worker),
         launcher,
         objects,
         object_store_url=settings.object_store_url,
         max_attempts=settings.max_attempts,
         max_running=settings.max_running_jobs,
     )
-    service = Service(
+    search = StudySearch(store, studies, jobs, objects=objects, datasets=datasets, models=models)
+    study_controller = StudyController(search, studies, jobs, controller=controller)
+    training = Service(
         descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
         add=add_TrainingServiceServicer_to_server,
         servicer=TrainingServicer(
-            jobs, datasets, Models(models), controller=controller, launcher=launcher, objects=objects
+            jobs,
+            datasets,
+            Models(models),
+            controller=controller,
+            launcher=launcher,
+            objects=objects,
+            studies=studies,
+        ),
+    )
+    searching = Service(
+        descriptor=study_pb2.DESCRIPTOR.services_by_name["StudyService"],
+        add=add_StudyServiceServicer_to_server,
+        servicer=StudyServicer(
+            studies,
+            jobs,
+            datasets,
+            Models(models),
+            controller=study_controller,
+            launcher=launcher,
+            objects=objects,
         ),
     )
     await serve(
         settings,
-        [service],
-        tasks=[controller.run],
+        [training, searching],
+        tasks=[controller.run, study_controller.run],
         on_stop=[data_ingest.close, registry.close, store.close],
     )
 

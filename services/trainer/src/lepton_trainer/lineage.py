@@ -12,6 +12,7 @@ Kind: TypeAlias = Literal[
     "SOURCE_FILE",
     "DATASET_VERSION",
     "TRAINING_JOB",
+    "STUDY",
     "MODEL_VERSION",
     "COMPRESSION_JOB",
     "LEARNING_RUN",

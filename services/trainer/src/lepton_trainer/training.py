@@ -52,6 +52,7 @@ class DatasetVersion:
         columns: All columns.
         label: Name of the column to predict; may be empty.
         training_records: Records in the training split.
+        validation_records: Records in the validation split.
         manifest: Key of its manifest in the object store.
         digest: SHA-256 of the manifest.
         source_files: What it was made from.
@@ -62,6 +63,7 @@ class DatasetVersion:
     columns: tuple[Column, ...] = ()
     label: str = ""
     training_records: int = 0
+    validation_records: int = 0
     manifest: str = ""
     digest: str = ""
     source_files: tuple[SourceFile, ...] = ()

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "Run a pipeline file; run it again to resume it.",
     "dataset": "Bring records, build and look at versions.",
     "train": "Train models.",
+    "search": "Search for the settings that train the best model.",
     "compress": "Make models small and fast.",
     "model": "Look at models and their versions.",
     "endpoint": "Serve model versions under a name.",

@@ -27,6 +27,7 @@ async def command(client: Client, output: Output, file: Path) -> None:
     made = {
         "dataset": outcome.dataset_version,
         "train": outcome.training_job,
+        "search": outcome.study,
         "compress": outcome.compression_job,
         "agent": outcome.learning_run,
     }

@@ -9,6 +9,9 @@ what is under way is followed, and only the rest is started.
       sources: [{path: digits.npz}]         # with the fields of lepton.dataset.v1.Source
       spec: {schema: {label: label}}        # lepton.dataset.v1.DatasetVersionSpec
     train: {cnn: {}, maxEpochs: 20}         # lepton.training.v1.TrainingSpec
+    search:                                 # instead of `train`: lepton.training.v1.StudySpec
+      training: {cnn: {}}
+      parameters: [{path: optimizer.learning_rate, real: {min: 0.0001, max: 0.1, log: true}}]
     compress: {maxAccuracyDrop: 0.005}      # lepton.compression.v1.CompressionSpec
     endpoint: {}                            # id: the pipeline's name
     agent:

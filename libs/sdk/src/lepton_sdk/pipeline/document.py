@@ -12,16 +12,17 @@ from google.protobuf.message import Message
 from lepton.agent.v1 import agent_pb2
 from lepton.compression.v1 import compression_pb2
 from lepton.dataset.v1 import dataset_pb2
-from lepton.training.v1 import training_pb2
+from lepton.training.v1 import study_pb2, training_pb2
 from lepton_common.errors import InvalidField
 
-STAGES = ("dataset", "train", "compress", "endpoint", "agent")
+STAGES = ("dataset", "train", "search", "compress", "endpoint", "agent")
 NEEDS = {
-    "train": ("dataset", "datasetVersion"),
-    "compress": ("train", "modelVersion"),
-    "endpoint": ("compress", "targets"),
+    "train": (("dataset",), "datasetVersion"),
+    "search": (("dataset",), "training.datasetVersion"),
+    "compress": (("train", "search"), "modelVersion"),
+    "endpoint": (("compress",), "targets"),
 }
-"""The stage that a stage goes on from, and the field that can be given instead."""
+"""The stages that a stage can go on from, and the field that can be given instead."""
 KEYS = {
     "dataset": ("id", "sources", "spec"),
     "endpoint": ("id", "targets"),
@@ -31,6 +32,7 @@ KEYS = {
 SPECS: Mapping[str, type[Message]] = {
     "dataset.spec": dataset_pb2.DatasetVersionSpec,
     "train": training_pb2.TrainingSpec,
+    "search": study_pb2.StudySpec,
     "compress": compression_pb2.CompressionSpec,
     "agent.spec": agent_pb2.Agent,
     "agent.learn": agent_pb2.LearningSpec,
@@ -91,10 +93,21 @@ def parse(document: Any, folder: Path) -> Pipeline:
     stages = {stage: {} if content is None else content for stage, content in given.items()}
     for stage, content in stages.items():
         _check_stage(stage, content)
+    if "train" in stages and "search" in stages:
+        raise InvalidField("stages `train` and `search` make the same model: leave one of them out")
     for stage, (before, own) in NEEDS.items():
-        if stage in stages and before not in stages and own not in stages[stage]:
-            raise InvalidField(f"stage `{stage}` needs a stage `{before}`, or its own `{own}`")
+        if stage in stages and stages.keys().isdisjoint(before) and not _has(stages[stage], own):
+            named = " or ".join(f"`{each}`" for each in before)
+            raise InvalidField(f"stage `{stage}` needs a stage {named}, or its own `{own}`")
     return Pipeline(name=name, stages=stages, folder=folder)
+
+
+def _has(content: Mapping[str, Any], field: str) -> bool:
+    """Whether a field, named by its path, is given."""
+    name, _, rest = field.partition(".")
+    if name not in content:
+        return False
+    return not rest or (isinstance(content[name], dict) and _has(content[name], rest))
 
 
 def _check_stage(stage: str, content: Any) -> None:

@@ -14,7 +14,7 @@ from lepton.agent.v1 import agent_pb2
 from lepton.compression.v1 import compression_pb2
 from lepton.dataset.v1 import dataset_pb2
 from lepton.job.v1 import job_pb2
-from lepton.training.v1 import training_pb2
+from lepton.training.v1 import study_pb2, training_pb2
 from lepton_common.errors import AlreadyExists, InvalidField
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import FINAL, Job, wait
@@ -32,11 +32,18 @@ class Outcome:
 
     dataset_version: dataset_pb2.DatasetVersion | None = None
     training_job: training_pb2.TrainingJob | None = None
+    study: study_pb2.Study | None = None
     compression_job: compression_pb2.CompressionJob | None = None
     endpoint: str = ""
     learning_run: agent_pb2.LearningRun | None = None
     reused: list[str] = field(default_factory=list)
     """Stages that had been done before."""
+
+    @property
+    def trained(self) -> str:
+        """Name of the model version that was trained, or found best; empty where none was."""
+        made = self.study if self.study is not None else self.training_job
+        return made.model_version if made is not None else ""
 
 
 class Watcher:
@@ -113,9 +120,28 @@ class _Run:
             self.client.training.watch,
         )
 
+    async def _search(self, content: dict[str, Any]) -> None:
+        training = dict(content.get("training") or {})
+        training.setdefault("model", f"models/{self.pipeline.name}")
+        if self.outcome.dataset_version is not None:
+            training.setdefault("datasetVersion", self.outcome.dataset_version.name)
+        spec = read_message("search", {**content, "training": training}, study_pb2.StudySpec())
+        if spec.training.dataset_version.endswith(LATEST):
+            latest = await self.client.datasets.get_version(spec.training.dataset_version)
+            spec.training.dataset_version = latest.name
+        self.outcome.study = await self._job(
+            "search",
+            spec,
+            # The ids of studies are shorter: their trials' are made of them.
+            lambda request_id: self.client.studies.create(
+                f"{self.pipeline.name[:38]}-{request_id[:8]}", spec, request_id=request_id
+            ),
+            self.client.studies.watch,
+        )
+
     async def _compress(self, content: dict[str, Any]) -> None:
-        if self.outcome.training_job is not None:
-            content.setdefault("modelVersion", self.outcome.training_job.model_version)
+        if self.outcome.trained:
+            content.setdefault("modelVersion", self.outcome.trained)
         spec = read_message("compress", content, compression_pb2.CompressionSpec())
         if spec.model_version.endswith(LATEST):
             spec.model_version = (await self.client.models.get_version(spec.model_version)).name

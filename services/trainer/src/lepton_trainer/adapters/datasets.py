@@ -36,6 +36,7 @@ def _decode(version: dataset_pb2.DatasetVersion) -> DatasetVersion:
         columns=tuple(_decode_column(column) for column in version.schema.columns),
         label=version.schema.label,
         training_records=version.counts.train,
+        validation_records=version.counts.validation,
         manifest=version.manifest,
         digest=version.digest,
         source_files=tuple(

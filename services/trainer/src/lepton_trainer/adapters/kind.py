@@ -53,17 +53,25 @@ class TrainingKind:
         if job.spec.HasField("base_model"):
             base = await Models(self._models).get(job.spec.base_model.model_version)
         lineage = chain(job.name, dataset, base=() if base is None else base.lineage)
-        spec = {
+        spec: dict[str, Any] = {
             "recipe": recipe_of(job.spec).to_dict(),
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},
             "lineage": [node.to_dict() for node in lineage],
         }
         if base is not None:
             spec["base"] = {"files": base.files, "freeze": job.spec.base_model.freeze}
+        if job.study:
+            # Most trials come to nothing: what they made goes with them.
+            spec["artifacts"] = files.prefix(life.key(job))
         return self._worker, spec, job.spec.workers
 
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
-        """Register the trained model; the same job always gives the same version."""
+        """Register the trained model; the same job always gives the same version.
+
+        The model of a trial is left to its study.
+        """
+        if job.study:
+            return _leave
         spec = await asyncio.to_thread(files.read_spec, self._objects, life.key(job))
         version = await register(
             self._models,
@@ -78,3 +86,7 @@ class TrainingKind:
             stored.model_version = version
 
         return write_down
+
+
+def _leave(stored: TrainingJob) -> None:
+    """Change nothing."""

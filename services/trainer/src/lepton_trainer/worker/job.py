@@ -55,7 +55,8 @@ def run_job(worker: Worker) -> dict[str, Any]:
     if worker.index > 0:
         return {}
     worker.progress("saving", 0)
-    blobs = {path: put_blob(worker.objects, _MODELS, data) for path, data in trained.files.items()}
+    artifacts = worker.spec.get("artifacts", _MODELS)
+    blobs = {path: put_blob(worker.objects, artifacts, data) for path, data in trained.files.items()}
     return {
         "files": [
             {"path": path, "sha256": blob.sha256, "size_bytes": blob.size_bytes, "key": blob.key}

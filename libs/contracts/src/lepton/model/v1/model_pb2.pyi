@@ -64,6 +64,8 @@ class _LineageKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LineageKi
     """A compression job."""
     LINEAGE_KIND_LEARNING_RUN: _LineageKind.ValueType  # 6
     """A learning run of an agent."""
+    LINEAGE_KIND_STUDY: _LineageKind.ValueType  # 7
+    """A study, which chose among training jobs."""
 
 class LineageKind(_LineageKind, metaclass=_LineageKindEnumTypeWrapper):
     """What a link of the chain of lineage is."""
@@ -82,6 +84,8 @@ LINEAGE_KIND_COMPRESSION_JOB: LineageKind.ValueType  # 5
 """A compression job."""
 LINEAGE_KIND_LEARNING_RUN: LineageKind.ValueType  # 6
 """A learning run of an agent."""
+LINEAGE_KIND_STUDY: LineageKind.ValueType  # 7
+"""A study, which chose among training jobs."""
 Global___LineageKind: _TypeAlias = LineageKind  # noqa: Y015
 
 @_typing.final

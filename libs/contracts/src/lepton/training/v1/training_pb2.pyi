@@ -199,6 +199,7 @@ class TrainingJob(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    STUDY_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`trainingJobs/{training_job}`."""
@@ -206,6 +207,10 @@ class TrainingJob(_message.Message):
     """Unique over all time."""
     etag: _builtins.str
     """Changes with every write."""
+    study: _builtins.str
+    """`studies/{study}` that it is a trial of. The model of a trial is registered by the
+    study, if it is the best.
+    """
     model_version: _builtins.str
     """The registered result of a SUCCEEDED job: `models/{model}/versions/{version}`."""
     @_builtins.property
@@ -239,11 +244,12 @@ class TrainingJob(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         spec: Global___TrainingSpec | None = ...,
         status: _job_pb2.JobStatus | None = ...,
+        study: _builtins.str = ...,
         model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "labels", b"labels", "model_version", b"model_version", "name", b"name", "spec", b"spec", "status", b"status", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "labels", b"labels", "model_version", b"model_version", "name", b"name", "spec", b"spec", "status", b"status", "study", b"study", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,18 +3,17 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from lepton.training.v1 import training_pb2
+from lepton.training.v1 import study_pb2, training_pb2
+from lepton_common.errors import InUse
 from lepton_common.jobs import api
 from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
 from lepton_common.jobs.launcher import Launcher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
+from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.models import Models
-from lepton_trainer.adapters.specs import fill_in, recipe_of
-from lepton_trainer.base import check_base
-from lepton_trainer.training import check
 
 
 class TrainingServicer:
@@ -29,9 +28,11 @@ class TrainingServicer:
         controller: Controller[training_pb2.TrainingJob],
         launcher: Launcher,
         objects: ObjectStore,
+        studies: Collection[study_pb2.Study],
     ) -> None:
-        """Accept jobs that `controller` brings to their end."""
+        """Accept jobs that `controller` brings to their end; those of `studies` are deleted with them."""
         self._jobs = jobs
+        self._studies = studies
         self._datasets = datasets
         self._models = models
         self._controller = controller
@@ -50,15 +51,7 @@ class TrainingServicer:
         )
         # A retry gets what it asked for even when the dataset is gone by now.
         if await self._jobs.find(job.name) is None:
-            recipe = recipe_of(job.spec)
-            dataset = await self._datasets.get(job.spec.dataset_version)
-            check(recipe, dataset, workers=job.spec.workers or 1)
-            if job.spec.HasField("base_model"):
-                base = await self._models.get(job.spec.base_model.model_version)
-                check_base(base)
-                job.spec.base_model.model_version = base.name
-            fill_in(job.spec, recipe)
-            job.spec.dataset_version = dataset.name
+            await accept(job.spec, self._datasets, self._models)
         created = await self._jobs.create(job, request_id=request.request_id)
         self._controller.wake()
         return training_pb2.CreateTrainingJobResponse(training_job=created)
@@ -102,7 +95,16 @@ class TrainingServicer:
         self, request: training_pb2.DeleteTrainingJobRequest, context: Any
     ) -> training_pb2.DeleteTrainingJobResponse:
         """Deletes the training job once it has ended."""
+        await self._check_free(request.name)
         await api.delete(
             self._jobs, request.name, etag=request.etag, launcher=self._launcher, objects=self._objects
         )
         return training_pb2.DeleteTrainingJobResponse()
+
+    async def _check_free(self, name: str) -> None:
+        job = await self._jobs.get(name)
+        if job.study and await self._studies.find(job.study) is not None:
+            raise InUse(
+                f"{name!r} is a trial of {job.study!r}: delete the study, and it goes with it",
+                metadata={"name": name, "study": job.study},
+            )
