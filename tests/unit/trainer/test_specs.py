@@ -20,12 +20,14 @@ from lepton.training.v1.training_pb2 import (
     Augmentation,
     Cnn,
     Convergence,
+    Cross,
     KerasConfig,
     LearningRateSchedule,
     Mlp,
     Optimizer,
     ResNet,
     TrainingSpec,
+    WideAndDeep,
 )
 from lepton_learn import recipe
 from lepton_trainer.adapters.specs import fill_in, recipe_of
@@ -85,9 +87,18 @@ FULL = TrainingSpec(
             TrainingSpec(resnet=ResNet(images=RES_NET_IMAGES_LARGE, filters=8)),
             TrainingSpec(resnet=ResNet(images=RES_NET_IMAGES_LARGE, depth=50, filters=8), **FILLED),
         ),
+        (
+            TrainingSpec(wide_and_deep=WideAndDeep(crosses=[Cross(columns=["a", "b"])])),
+            TrainingSpec(
+                wide_and_deep=WideAndDeep(
+                    crosses=[Cross(columns=["a", "b"])], embedding_size=8, hidden_units=[128, 64]
+                ),
+                **FILLED,
+            ),
+        ),
         (FULL, FULL),
     ],
-    ids=["mlp", "cnn", "keras config", "resnet", "large resnet", "nothing left out"],
+    ids=["mlp", "cnn", "keras config", "resnet", "large resnet", "wide and deep", "nothing left out"],
 )
 def test_what_a_spec_leaves_out_is_filled_in(spec: TrainingSpec, filled: TrainingSpec) -> None:
     written = TrainingSpec()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lepton_common.errors import InvalidField, InvalidModel, LeptonError, UnsafeModel, WrongState
-from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Mlp, Optimizer, Recipe, ResNet
+from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Mlp, Optimizer, Recipe, ResNet, WideAndDeep
 from lepton_trainer.training import Column, DatasetVersion, check
 
 IMAGE = Column(name="image", type="image", shape=(8, 8, 1))
@@ -25,6 +25,16 @@ DIGITS = DatasetVersion(
     digest="ab12",
 )
 AGES = replace(DIGITS, columns=(WAVE, AGE), label="age")
+CUSTOMERS = replace(
+    DIGITS,
+    columns=(
+        Column(name="city", type="category", transform="one_hot"),
+        Column(name="plan", type="integer", transform="index"),
+        Column(name="age", type="integer", transform="standardize"),
+        Column(name="label", type="category", transform="index"),
+    ),
+    label="label",
+)
 MLP, CNN = Recipe(architecture=Mlp()), Recipe(architecture=Cnn())
 
 
@@ -38,6 +48,10 @@ def keras(layer: str, module: str = "keras.layers") -> Recipe:
     return Recipe(architecture=KerasConfig(json.dumps(config)))
 
 
+def crossed(*names: str) -> Recipe:
+    return Recipe(architecture=WideAndDeep(crosses=(names,) if names else ()))
+
+
 @pytest.mark.parametrize(
     ("recipe", "dataset"),
     [
@@ -48,6 +62,8 @@ def keras(layer: str, module: str = "keras.layers") -> Recipe:
         (Recipe(architecture=ResNet(depth=50)), DIGITS),
         (Recipe(architecture=ResNet(images="large", depth=50)), DIGITS),
         (MLP, replace(DIGITS, columns=(IMAGE, AGE, WAVE, LABEL))),
+        (crossed("city", "plan"), CUSTOMERS),
+        (crossed(), DIGITS),
         (MLP, AGES),
         (Recipe(architecture=Mlp(), optimizer=Optimizer(kind="sgd", momentum=0.9)), DIGITS),
     ],
@@ -59,6 +75,8 @@ def keras(layer: str, module: str = "keras.layers") -> Recipe:
         "resnet",
         "large resnet",
         "many features",
+        "wide and deep",
+        "wide and deep on an image",
         "number",
         "sgd",
     ],
@@ -100,6 +118,13 @@ def test_a_version_without_training_records_is_refused() -> None:
             "resnet.depth",
             "18, 34, 50, 101 or 152 for large",
         ),
+        (
+            crossed("city", "age"),
+            CUSTOMERS,
+            "wide_and_deep.crosses[0].columns",
+            "'age' is not: city, plan can",
+        ),
+        (crossed("city", "label"), CUSTOMERS, "wide_and_deep.crosses[0].columns", "'label' is not"),
         (MLP, replace(DIGITS, label=""), "dataset_version", "must have a label"),
         (
             MLP,
@@ -137,6 +162,8 @@ def test_a_version_without_training_records_is_refused() -> None:
         "a resnet on a row",
         "a resnet of another depth",
         "a large resnet of another depth",
+        "a cross with a number",
+        "a cross with the label",
         "no label",
         "image as label",
         "nothing but a label",

@@ -14,9 +14,10 @@ from lepton_common.errors import InvalidModel
 from lepton_learn.examples import LabelScale
 from lepton_learn.keras_config import check_config
 from lepton_learn.layers import convolution, head, image_input, normalization
-from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Precision, ResNet
+from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Precision, ResNet, WideAndDeep
 from lepton_learn.resnet import build_resnet
 from lepton_learn.transform import FittedTransform
+from lepton_learn.wide_and_deep import build_wide_and_deep
 
 # What Keras raises for configs and shapes that do not fit together.
 _BUILD_ERRORS = (
@@ -67,6 +68,8 @@ def build_model(
                 return build_cnn(architecture, transform, label_scale=label_scale)
             case ResNet():
                 return build_resnet(architecture, transform, label_scale=label_scale)
+            case WideAndDeep():
+                return build_wide_and_deep(architecture, transform, label_scale=label_scale)
             case KerasConfig():
                 return build_from_config(architecture, transform)
     finally:

@@ -69,6 +69,22 @@ class ResNet:
         return (blocks,) * 3 if blocks > 0 and rest == 0 else ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class WideAndDeep:
+    """A linear model and a network over the columns of a table, added up."""
+
+    family: Literal["wide_and_deep"] = "wide_and_deep"
+    """Tells the architectures apart."""
+    crosses: tuple[tuple[str, ...], ...] = ()
+    """Pairs of coded columns whose values the linear model looks at together."""
+    embedding_size: int = 8
+    """Numbers that stand for one value of a coded column in the network."""
+    hidden_units: tuple[int, ...] = (128, 64)
+    """Width of each hidden layer of the network."""
+    dropout: float = 0.0
+    """Share of the hidden units that a training step leaves out."""
+
+
 @dataclass(frozen=True)
 class KerasConfig:
     """Any model of Keras's own layers."""
@@ -79,7 +95,9 @@ class KerasConfig:
     """Tells the architectures apart."""
 
 
-Architecture: TypeAlias = Annotated[Mlp | Cnn | ResNet | KerasConfig, Field(discriminator="family")]
+Architecture: TypeAlias = Annotated[
+    Mlp | Cnn | ResNet | WideAndDeep | KerasConfig, Field(discriminator="family")
+]
 
 
 @dataclass(frozen=True, kw_only=True)

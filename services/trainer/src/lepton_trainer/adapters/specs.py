@@ -16,6 +16,7 @@ from lepton_learn.recipe import (
     Recipe,
     ResNet,
     Schedule,
+    WideAndDeep,
 )
 
 _ACTIVATIONS: dict[training_pb2.Activation.ValueType, Activation] = {
@@ -87,6 +88,9 @@ def fill_in(spec: training_pb2.TrainingSpec, recipe: Recipe) -> None:
             spec.resnet.images = training_pb2.ResNetImages.Value(f"RES_NET_IMAGES_{images.upper()}")
             spec.resnet.depth = depth
             spec.resnet.filters = first
+        case WideAndDeep(embedding_size=size, hidden_units=units):
+            spec.wide_and_deep.embedding_size = size
+            spec.wide_and_deep.hidden_units[:] = units
     kind = f"OPTIMIZER_KIND_{recipe.optimizer.kind.upper()}"
     spec.optimizer.kind = training_pb2.OptimizerKind.Value(kind)
     spec.optimizer.learning_rate = recipe.optimizer.learning_rate
@@ -120,10 +124,22 @@ def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
             depth=spec.resnet.depth or usual.depth,
             filters=spec.resnet.filters or usual.filters,
         )
+    if spec.HasField("wide_and_deep"):
+        return _wide_and_deep(spec.wide_and_deep)
     return Mlp(
         hidden_units=tuple(spec.mlp.hidden_units) or Mlp().hidden_units,
         activation=_ACTIVATIONS[spec.mlp.activation],
         dropout=spec.mlp.dropout,
+    )
+
+
+def _wide_and_deep(given: training_pb2.WideAndDeep) -> WideAndDeep:
+    default = WideAndDeep()
+    return WideAndDeep(
+        crosses=tuple(tuple(cross.columns) for cross in given.crosses),
+        embedding_size=given.embedding_size or default.embedding_size,
+        hidden_units=tuple(given.hidden_units) or default.hidden_units,
+        dropout=given.dropout,
     )
 
 

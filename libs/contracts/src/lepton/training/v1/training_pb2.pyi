@@ -289,6 +289,7 @@ class TrainingSpec(_message.Message):
     CNN_FIELD_NUMBER: _builtins.int
     KERAS_CONFIG_FIELD_NUMBER: _builtins.int
     RESNET_FIELD_NUMBER: _builtins.int
+    WIDE_AND_DEEP_FIELD_NUMBER: _builtins.int
     OPTIMIZER_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     MAX_EPOCHS_FIELD_NUMBER: _builtins.int
@@ -342,6 +343,10 @@ class TrainingSpec(_message.Message):
         """A residual network for one image column."""
 
     @_builtins.property
+    def wide_and_deep(self) -> Global___WideAndDeep:
+        """A linear model and a network over the columns of a table."""
+
+    @_builtins.property
     def optimizer(self) -> Global___Optimizer:
         """How the weights are updated."""
 
@@ -370,6 +375,7 @@ class TrainingSpec(_message.Message):
         cnn: Global___Cnn | None = ...,
         keras_config: Global___KerasConfig | None = ...,
         resnet: Global___ResNet | None = ...,
+        wide_and_deep: Global___WideAndDeep | None = ...,
         optimizer: Global___Optimizer | None = ...,
         batch_size: _builtins.int = ...,
         max_epochs: _builtins.int = ...,
@@ -383,11 +389,11 @@ class TrainingSpec(_message.Message):
         augmentation: Global___Augmentation | None = ...,
         base_model: Global___BaseModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "resnet", b"resnet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "resnet", b"resnet", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet"]  # noqa: Y015
+    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
@@ -548,6 +554,72 @@ class ResNet(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResNet: _TypeAlias = ResNet  # noqa: Y015
+
+@_typing.final
+class Cross(_message.Message):
+    """Two columns whose values are looked at together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of two feature columns that are coded ONE_HOT or INDEX."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cross: _TypeAlias = Cross  # noqa: Y015
+
+@_typing.final
+class WideAndDeep(_message.Message):
+    """A linear model over columns and crosses, plus a network over embeddings: Cheng et al.,
+    2016.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CROSSES_FIELD_NUMBER: _builtins.int
+    EMBEDDING_SIZE_FIELD_NUMBER: _builtins.int
+    HIDDEN_UNITS_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    embedding_size: _builtins.int
+    """Numbers that stand for one value of a coded column in the network. Default 8."""
+    dropout: _builtins.float
+    """Share of the hidden units that a training step leaves out."""
+    @_builtins.property
+    def crosses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cross]:
+        """What the linear model looks at besides each column by itself; at most a million
+        pairs of values each.
+        """
+
+    @_builtins.property
+    def hidden_units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Width of each hidden layer of the network. Default 128, 64."""
+
+    def __init__(
+        self,
+        *,
+        crosses: _abc.Iterable[Global___Cross] | None = ...,
+        embedding_size: _builtins.int = ...,
+        hidden_units: _abc.Iterable[_builtins.int] | None = ...,
+        dropout: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crosses", b"crosses", "dropout", b"dropout", "embedding_size", b"embedding_size", "hidden_units", b"hidden_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WideAndDeep: _TypeAlias = WideAndDeep  # noqa: Y015
 
 @_typing.final
 class KerasConfig(_message.Message):
