@@ -60,7 +60,7 @@ def main() -> None:
 
 def measure(name: str, trial: Trial, *, epochs: int) -> list[dict[str, object]]:
     """Train a recipe; its test accuracy and its pace as records."""
-    from lepton_learn.evaluation import evaluate
+    from lepton_learn.evaluation import Evaluator
     from lepton_learn.examples import Examples
     from lepton_learn.families import build_model
     from lepton_learn.loop import seed_everything, train
@@ -85,7 +85,7 @@ def measure(name: str, trial: Trial, *, epochs: int) -> list[dict[str, object]]:
         validation=examples[Split.VALIDATION],
         observer=observer,
     )
-    accuracy = evaluate(model, task, examples[Split.TEST], classes=transform.classes)["accuracy"]
+    accuracy = Evaluator(model, task).measure(examples[Split.TEST])["accuracy"]
     records: list[dict[str, object]] = [
         {
             "name": f"{name}, test accuracy",

@@ -29,6 +29,17 @@ REGISTRY: Refusals = {
     "an unknown version": refusal(
         model.GetLineageRequest(name="models/double/versions/99"), NotFound, "'models/double/versions/99'"
     ),
+    "a file of an unknown version": refusal(
+        model.ReadModelFileRequest(name="models/double/versions/99", path="model.onnx"),
+        NotFound,
+        "'models/double/versions/99'",
+    ),
+    "a file that no version has": refusal(
+        model.ReadModelFileRequest(name=DOUBLE, path="evaluation.json"), NotFound, "'evaluation.json'"
+    ),
+    "a file to read that climbs": refusal(
+        model.ReadModelFileRequest(name=DOUBLE, path="../records.db"), InvalidField, "path"
+    ),
     "no files": refusal(register(), InvalidField, "model_version.files", "1"),
     "a file that climbs": refusal(register("../model.onnx"), InvalidField, "files[0].path"),
     "a file of an absolute path": refusal(register("/etc/passwd"), InvalidField, "files[0].path"),

@@ -78,6 +78,11 @@ TRAINING: Refusals = {
         "training_job.spec.architecture",
         "required",
     ),
+    "slices by a number": refusal(
+        train(slice_columns=["length"]), InvalidField, "slice_columns[0]", "integer or category"
+    ),
+    "slices by no column": refusal(train(slice_columns=["nope"]), InvalidField, "slice_columns[0]", "'nope'"),
+    "slices by one column twice": refusal(train(slice_columns=["a", "a"]), InvalidField, "slice_columns"),
     "a convolution over a table": refusal(
         train(cnn=training.Cnn()), InvalidField, "spec.cnn", "'length' (number)", "train an mlp"
     ),

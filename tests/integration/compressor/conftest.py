@@ -66,6 +66,7 @@ class Neighbours:
     """The services that a compressor calls, each running or not."""
 
     records: ResourceStore
+    objects: ObjectStore
     datasets: DatasetService = field(default_factory=DatasetService)
     addresses: dict[str, str] = field(default_factory=lambda: dict.fromkeys(("datasets", "registry"), ""))
     servers: dict[str, Server] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Neighbours:
             add=dataset_pb2_grpc.add_DatasetServiceServicer_to_server,
             servicer=self.datasets,
         )
-        offered = {"datasets": [datasets], "registry": services(self.records)}[name]
+        offered = {"datasets": [datasets], "registry": services(self.records, self.objects)}[name]
         settings = ServerSettings(listen=self.addresses[name] or "127.0.0.1:0", drain_seconds=1)
         server = Server(settings, offered)
         self.addresses[name] = await server.start()
@@ -114,7 +115,8 @@ class Neighbours:
 @pytest.fixture
 async def neighbours(tmp_path: Path) -> AsyncIterator[Neighbours]:
     """A registry without models and a dataset service, both running."""
-    found = Neighbours(await ResourceStore.open(f"sqlite:///{tmp_path}/registry.db"))
+    records = await ResourceStore.open(f"sqlite:///{tmp_path}/registry.db")
+    found = Neighbours(records, ObjectStore(f"file://{tmp_path}/objects"))
     for name in ("datasets", "registry"):
         await found.start(name)
     yield found

@@ -156,7 +156,12 @@ class Registry(Process):
     """The registry, and what a test asks of it."""
 
     def __init__(self, folder: Path, objects: ObjectStore) -> None:
-        super().__init__("lepton_registry", folder, DATABASE_URL=f"sqlite:///{folder}/records.db")
+        super().__init__(
+            "lepton_registry",
+            folder,
+            DATABASE_URL=f"sqlite:///{folder}/records.db",
+            OBJECT_STORE_URL=objects.url,
+        )
         self.objects = objects
         self.versions: dict[str, model_pb2.ModelVersion] = {}
 

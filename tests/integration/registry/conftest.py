@@ -3,17 +3,20 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import pytest
+from pydantic import SecretStr
 
 from lepton.endpoint.v1 import endpoint_pb2_grpc
 from lepton.model.v1 import model_pb2, model_pb2_grpc
+from lepton_common.objects import ObjectStore
 from lepton_common.records import ResourceStore
 from lepton_common.rpc import connect, named_errors
 from lepton_common.server import Server
-from lepton_common.settings import ServerSettings
+from lepton_common.settings import ClientSettings, ServerSettings
 from lepton_registry.api import services
 
 Request = TypeVar("Request")
@@ -22,10 +25,11 @@ Response = TypeVar("Response")
 
 @dataclass(frozen=True)
 class Registry:
-    """The stubs of a registry."""
+    """The stubs of a registry, and the object store that it reads."""
 
     models: "model_pb2_grpc.ModelServiceAsyncStub"
     endpoints: "endpoint_pb2_grpc.EndpointServiceAsyncStub"
+    objects: ObjectStore
 
     async def version(
         self, parent: str = "models/digits", request_id: str = "", **fields: Any
@@ -61,26 +65,33 @@ async def call(method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], requ
 
 
 @asynccontextmanager
-async def running(database_url: str) -> AsyncIterator[Registry]:
-    """Run a registry over a database."""
+async def running(
+    database_url: str, objects: ObjectStore, *, token_file: Path | None = None, token: str | None = None
+) -> AsyncIterator[Registry]:
+    """Run a registry over a database and an object store; `token` is what its caller has."""
+    server_settings = ServerSettings(drain_seconds=1, token_file=token_file)
+    client_settings = ClientSettings(token=None if token is None else SecretStr(token))
     records = await ResourceStore.open(database_url)
     try:
         async with (
-            Server(ServerSettings(drain_seconds=1), services(records)) as server,
-            connect(server.address) as channel,
+            Server(server_settings, services(records, objects)) as server,
+            connect(server.address, settings=client_settings) as channel,
         ):
             yield Registry(
-                model_pb2_grpc.ModelServiceStub(channel), endpoint_pb2_grpc.EndpointServiceStub(channel)
+                model_pb2_grpc.ModelServiceStub(channel),
+                endpoint_pb2_grpc.EndpointServiceStub(channel),
+                objects,
             )
     finally:
         await records.close()
 
 
 @pytest.fixture
-async def replicas(database_url: str) -> AsyncIterator[Replicas]:
+async def replicas(database_url: str, tmp_path: Path) -> AsyncIterator[Replicas]:
     """Starts one registry after the other, all over one database."""
+    objects = ObjectStore(f"file://{tmp_path}/objects")
     async with AsyncExitStack() as stack:
-        yield lambda: stack.enter_async_context(running(database_url))
+        yield lambda: stack.enter_async_context(running(database_url, objects))
 
 
 @pytest.fixture

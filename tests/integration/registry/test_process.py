@@ -16,6 +16,7 @@ from lepton.endpoint.v1 import endpoint_pb2 as pb
 from lepton.endpoint.v1 import endpoint_pb2_grpc
 from lepton.model.v1 import model_pb2_grpc
 from lepton.model.v1.model_pb2 import ModelVersion
+from lepton_common.objects import ObjectStore
 from lepton_common.rpc import connect
 
 from .conftest import Registry, call
@@ -39,6 +40,7 @@ def process(database_url: str, folder: Path) -> Iterator[Running]:
     environment = {
         **os.environ,
         "LEPTON_DATABASE_URL": database_url,
+        "LEPTON_OBJECT_STORE_URL": f"file://{folder}/objects",
         "LEPTON_ADDRESS_FILE": str(address_file),
         "LEPTON_LISTEN": "127.0.0.1:0",
     }
@@ -62,7 +64,9 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
         with process(database_url, tmp_path) as running:
             async with connect(running.address) as channel:
                 registry = Registry(
-                    model_pb2_grpc.ModelServiceStub(channel), endpoint_pb2_grpc.EndpointServiceStub(channel)
+                    model_pb2_grpc.ModelServiceStub(channel),
+                    endpoint_pb2_grpc.EndpointServiceStub(channel),
+                    ObjectStore(f"file://{tmp_path}/objects"),
                 )
                 for version in versions:
                     assert await registry.version(request_id=version.name) == version
@@ -89,8 +93,12 @@ def test_it_is_small_and_ends_when_told(tmp_path: Path) -> None:
         assert running.process.wait(30) == 0
 
 
-def test_a_wrong_database_url_is_told_in_one_line() -> None:
-    environment = {**os.environ, "LEPTON_DATABASE_URL": "nonsense"}
+def test_a_wrong_database_url_is_told_in_one_line(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "LEPTON_DATABASE_URL": "nonsense",
+        "LEPTON_OBJECT_STORE_URL": f"file://{tmp_path}",
+    }
     ended = subprocess.run(
         [sys.executable, "-m", "lepton_registry"],
         env=environment,

@@ -59,8 +59,9 @@ class Registry:
 async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     """An empty registry."""
     records = await ResourceStore.open(f"sqlite://{tmp_path}/registry.db")
+    objects = ObjectStore(f"file://{tmp_path}/objects")
     async with (
-        Server(ServerSettings(drain_seconds=1), registry_services(records)) as server,
+        Server(ServerSettings(drain_seconds=1), registry_services(records, objects)) as server,
         connect(server.address) as channel,
     ):
         yield Registry(

@@ -12,6 +12,7 @@ import pytest
 
 from lepton.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 from lepton.job.v1 import job_pb2
+from lepton.model.v1 import model_pb2, model_pb2_grpc
 from lepton.training.v1 import training_pb2, training_pb2_grpc
 from lepton_common.errors import NotFound, WrongOffset
 from lepton_common.server import Server, Service
@@ -145,6 +146,44 @@ class Datasets(dataset_pb2_grpc.DatasetServiceServicer):
         return dataset_pb2.GetDatasetVersionResponse(dataset_version=self.latest)
 
 
+class Models(model_pb2_grpc.ModelServiceServicer):
+    """Knows some versions of one model, and the bytes of their files."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, model_pb2.ModelVersion] = {}
+        self.files: dict[str, bytes] = {}
+        """By path, of every version that has such a file."""
+        self.trouble: Callable[[], Awaitable[object]] | None = None
+        """Awaited after the first piece of a file."""
+
+    async def GetModelVersion(
+        self, request: model_pb2.GetModelVersionRequest, context: object
+    ) -> model_pb2.GetModelVersionResponse:
+        if request.name not in self.versions:
+            raise NotFound(f"there is no {request.name}")
+        return model_pb2.GetModelVersionResponse(model_version=self.versions[request.name])
+
+    async def ListModelVersions(
+        self, request: model_pb2.ListModelVersionsRequest, context: object
+    ) -> model_pb2.ListModelVersionsResponse:
+        return model_pb2.ListModelVersionsResponse(model_versions=self.versions.values())
+
+    async def ReadModelFile(
+        self, request: model_pb2.ReadModelFileRequest, context: object
+    ) -> AsyncIterator[model_pb2.ReadModelFileResponse]:
+        data = self.files[request.path]
+        middle = len(data) // 2
+        yield model_pb2.ReadModelFileResponse(data=data[:middle])
+        if self.trouble is not None:
+            await self.trouble()
+        yield model_pb2.ReadModelFileResponse(data=data[middle:])
+
+
+@pytest.fixture
+def models() -> Models:
+    return Models()  # type: ignore[abstract]
+
+
 @pytest.fixture
 def training() -> Training:
     return Training()  # type: ignore[abstract]  # Nothing else is asked of it.
@@ -156,7 +195,7 @@ def datasets() -> Datasets:
 
 
 @pytest.fixture
-def services(training: Training, datasets: Datasets) -> list[Service]:
+def services(training: Training, datasets: Datasets, models: Models) -> list[Service]:
     return [
         Service(
             descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
@@ -167,6 +206,11 @@ def services(training: Training, datasets: Datasets) -> list[Service]:
             descriptor=dataset_pb2.DESCRIPTOR.services_by_name["DatasetService"],
             add=dataset_pb2_grpc.add_DatasetServiceServicer_to_server,
             servicer=datasets,
+        ),
+        Service(
+            descriptor=model_pb2.DESCRIPTOR.services_by_name["ModelService"],
+            add=model_pb2_grpc.add_ModelServiceServicer_to_server,
+            servicer=models,
         ),
     ]
 

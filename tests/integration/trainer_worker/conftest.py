@@ -95,14 +95,21 @@ class Workplace:
         return process
 
     def start_team(
-        self, job: str, recipe: Mapping[str, Any], *, workers: int = 2, attempt: int = 1
+        self,
+        job: str,
+        recipe: Mapping[str, Any],
+        *,
+        workers: int = 2,
+        attempt: int = 1,
+        base: Mapping[str, Any] | None = None,
     ) -> list[subprocess.Popen[bytes]]:
         """Start all workers of an attempt."""
         with ExitStack() as stack:
             sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(workers)]
             peers = ["{}:{}".format(*one.getsockname()) for one in sockets]
         return [
-            self.start(job, recipe, attempt=attempt, index=index, peers=peers) for index in range(workers)
+            self.start(job, recipe, attempt=attempt, index=index, peers=peers, base=base)
+            for index in range(workers)
         ]
 
     def output(self, job: str, *, attempt: int = 1) -> Mapping[str, Any]:
@@ -146,9 +153,9 @@ def digits() -> Batch:
     return {"image": pixels[order], "digit": bunch.target.astype(np.int64)[order]}
 
 
-def make_version(store: ObjectStore, records: Batch) -> Blob:
+def make_version(store: ObjectStore, records: Batch, schema: Schema = SCHEMA) -> Blob:
     """Write records as a dataset version, 80 / 10 / 10, in shards of 500."""
-    count = len(records["digit"])
+    count = len(records[schema.label])
     bounds = {
         Split.TRAIN: range(0, count * 8 // 10),
         Split.VALIDATION: range(count * 8 // 10, count * 9 // 10),
@@ -159,23 +166,25 @@ def make_version(store: ObjectStore, records: Batch) -> Blob:
         shards = []
         for start in places[::500]:
             part = {name: column[start : min(start + 500, places.stop)] for name, column in records.items()}
-            shards.append(Shard(put_blob(store, "datasets/digits", write_shard(part)), len(part["digit"])))
+            shards.append(
+                Shard(put_blob(store, "datasets/digits", write_shard(part)), len(part[schema.label]))
+            )
         splits[split] = tuple(shards)
     transform = FittedTransform.fit(
-        SCHEMA, [{name: column[: count * 8 // 10] for name, column in records.items()}]
+        schema, [{name: column[: count * 8 // 10] for name, column in records.items()}]
     )
-    return save_manifest(store, "digits", Manifest(schema=SCHEMA, splits=splits, transform=transform))
+    return save_manifest(store, "digits", Manifest(schema=schema, splits=splits, transform=transform))
 
 
 @pytest.fixture
-def open_workplace(tmp_path: Path) -> Iterator[Callable[[Batch], Workplace]]:
+def open_workplace(tmp_path: Path) -> Iterator[Callable[..., Workplace]]:
     """Makes workplaces; their workers do not outlive the test."""
     opened: list[Workplace] = []
 
-    def open_with(records: Batch) -> Workplace:
+    def open_with(records: Batch, schema: Schema = SCHEMA) -> Workplace:
         root = tmp_path / "store"
         root.mkdir()
-        opened.append(Workplace(root, make_version(ObjectStore(f"file://{root}"), records)))
+        opened.append(Workplace(root, make_version(ObjectStore(f"file://{root}"), records, schema)))
         return opened[-1]
 
     yield open_with

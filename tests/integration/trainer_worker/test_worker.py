@@ -37,7 +37,16 @@ def test_the_default_cnn_recognises_digits(open_workplace: Callable[[Batch], Wor
 
     assert output["metrics"]["accuracy"] >= 0.97
     assert {f"accuracy/{digit}" for digit in range(10)} < set(output["metrics"])
-    assert [one["path"] for one in output["files"]] == ["model.keras", "transform.json", "history.json"]
+    assert [one["path"] for one in output["files"]] == [
+        "model.keras",
+        "transform.json",
+        "history.json",
+        "evaluation.json",
+        "plots/learning_curves.png",
+        "plots/confusion.png",
+        "plots/calibration.png",
+        "tensorboard/events.out.tfevents.0.lepton",
+    ]
     assert output["signature"]["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 8, 8, 1]}]
     assert output["signature"]["outputs"] == [
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}
@@ -87,20 +96,16 @@ def test_a_training_begins_with_a_model_or_tells_why_it_cannot(
     short = {**SMALL, "max_epochs": 30}
     assert workplace.start("first", short).wait(PATIENCE_SECONDS) == 0
     base = {"files": workplace.output("first")["files"], "freeze": True}
-    started = {
-        "second": workplace.start("second", short, base=base),
-        "tabular": workplace.start("tabular", {"architecture": {"family": "mlp"}}, base=base),
-        "empty": workplace.start("empty", short, base={"files": [], "freeze": False}),
-    }
-    assert {job: worker.wait(PATIENCE_SECONDS) for job, worker in started.items()} == {
-        "second": 0,
-        "tabular": 1,
-        "empty": 1,
-    }
+    for worker in workplace.start_team("second", short, base=base):
+        assert worker.wait(PATIENCE_SECONDS) == 0
     before, after = (
         json.loads(workplace.file(workplace.output(job), "history.json")) for job in ("first", "second")
     )
     assert after[0]["validation_loss"] < before[9]["validation_loss"]
+    mlp = {"architecture": {"family": "mlp"}}
+    unfit = {"tabular": workplace.start("tabular", mlp, base=base)}
+    unfit["empty"] = workplace.start("empty", short, base={"files": [], "freeze": False})
+    assert [worker.wait(PATIENCE_SECONDS) for worker in unfit.values()] == [1, 1]
     assert "no layer of the base model fits" in workplace.error("tabular").message
     assert {workplace.error(job).reason for job in ("tabular", "empty")} == {"INVALID_MODEL"}
 

@@ -14,7 +14,7 @@ import pytest
 
 from lepton_common.errors import InvalidModel, UnsafeModel
 from lepton_learn.artifact import MODEL, artifact_files, load_artifact
-from lepton_learn.evaluation import evaluate
+from lepton_learn.evaluation import report
 from lepton_learn.examples import Examples
 from lepton_learn.exporting import export_onnx
 from lepton_learn.families import build_model
@@ -243,8 +243,8 @@ def test_the_files_of_a_model_give_it_back(digits: Any, trained_digits: keras.Mo
     raw = digits.raw[Split.TEST]
     np.testing.assert_array_equal(ask_keras(model, transform, raw), ask_keras(trained_digits, transform, raw))
     task = task_of(model, transform, label_scale=None)
-    figures = evaluate(model, task, Examples(transform, raw), classes=transform.classes)
-    assert {f"accuracy/{digit}" for digit in range(10)} < set(figures)
+    document = report(model, task, Examples(transform, raw), classes=transform.classes, slices={})
+    assert [each["name"] for each in document["classes"]] == [str(digit) for digit in range(10)]
 
 
 def test_a_regression_is_given_back_too(diabetes: Callable[[Transform], Any], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from lepton_common.errors import ChecksumMismatch, MalformedFile, NotFound
 from lepton_common.manifests import put_blob
 from lepton_common.objects import ObjectStore
 from lepton_learn.manifest import Manifest, Shard, SourceFile, Split, load_manifest, save_manifest
-from lepton_learn.reading import iterate, read_split
+from lepton_learn.reading import iterate, read_columns, read_split
 from lepton_learn.schema import Batch, Column, ColumnType, Schema, Transform
 from lepton_learn.shards import write_shard
 from lepton_learn.transform import FittedTransform
@@ -59,6 +59,16 @@ def test_a_split_comes_back_in_order(store: ObjectStore, manifest: Manifest) -> 
     for name, values in records(25).items():
         assert read[name].dtype == values.dtype
         np.testing.assert_array_equal(read[name], values)
+
+
+@pytest.mark.parametrize("split", Split)
+def test_some_columns_are_those_of_the_split(store: ObjectStore, manifest: Manifest, split: Split) -> None:
+    read = read_columns(store, manifest, split, ("kind",))
+    whole = read_split(store, manifest, split)["kind"]
+    assert {*read} == {"kind"}
+    assert read["kind"].dtype == whole.dtype
+    np.testing.assert_array_equal(read["kind"], whole)
+    assert read_columns(store, manifest, split, ()) == {}
 
 
 def test_a_split_without_records_has_columns_of_length_zero(store: ObjectStore, manifest: Manifest) -> None:

@@ -54,6 +54,7 @@ REFUSED = [
     (choice("", 1), "there is no ''"),
     (choice("model", "models/a"), "the same for all trials"),
     (choice("dataset_version", "datasets/d/versions/2"), "the same for all trials"),
+    (choice("slice_columns", ["sex"]), "the same for all trials"),
     (choice("cnn.filters", [8]), "cnn.filters is of 'cnn', and what is trained is 'mlp'"),
     ({"path": "batch_size", "real": {"min": 1, "max": 2}}, "batch_size takes a whole number"),
     ({"path": "mlp.hidden_units", "integer": {"min": 1, "max": 2}}, "takes a list, each a whole number"),

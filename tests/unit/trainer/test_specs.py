@@ -61,6 +61,7 @@ FULL = TrainingSpec(
     class_weights={"cat": 2.5},
     balance_classes=True,
     augmentation=Augmentation(flip=True, shift=2),
+    slice_columns=["sex", "age"],
 )
 
 
@@ -142,6 +143,7 @@ def test_a_full_spec_is_its_recipe() -> None:
         class_weights={"cat": 2.5},
         balance_classes=True,
         augmentation=recipe.Augmentation(flip=True, shift=2),
+        slice_columns=("sex", "age"),
     )
 
 

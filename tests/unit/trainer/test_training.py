@@ -35,6 +35,9 @@ CUSTOMERS = replace(
     ),
     label="label",
 )
+PEOPLE = replace(
+    AGES, columns=(AGE, Column(name="sex", type="category"), Column(name="year", type="integer"), WAVE)
+)
 MLP, CNN = Recipe(architecture=Mlp()), Recipe(architecture=Cnn())
 
 
@@ -66,6 +69,7 @@ def crossed(*names: str) -> Recipe:
         (crossed(), DIGITS),
         (MLP, AGES),
         (Recipe(architecture=Mlp(), optimizer=Optimizer(kind="sgd", momentum=0.9)), DIGITS),
+        (replace(MLP, slice_columns=("sex", "year")), PEOPLE),
     ],
     ids=[
         "mlp",
@@ -79,6 +83,7 @@ def crossed(*names: str) -> Recipe:
         "wide and deep on an image",
         "number",
         "sgd",
+        "slices",
     ],
 )
 def test_what_can_be_trained_is_accepted(recipe: Recipe, dataset: DatasetVersion) -> None:
@@ -155,6 +160,19 @@ def test_a_version_without_training_records_is_refused() -> None:
             "augmentation",
             "an image",
         ),
+        (
+            replace(MLP, slice_columns=("sex", "town")),
+            PEOPLE,
+            "slice_columns[1]",
+            "versions/1, which has no 'town'",
+        ),
+        (replace(MLP, slice_columns=("age",)), PEOPLE, "slice_columns[0]", "another column than the label"),
+        (
+            replace(MLP, slice_columns=("wave",)),
+            PEOPLE,
+            "slice_columns[0]",
+            r"of integer or category, not 'wave' \(tensor \[32\]\)",
+        ),
     ],
     ids=[
         "two features",
@@ -174,6 +192,9 @@ def test_a_version_without_training_records_is_refused() -> None:
         "weights of a number",
         "balance of a number",
         "a mirrored row",
+        "slices by no column",
+        "slices by the label",
+        "slices by a row",
     ],
 )
 def test_what_does_not_fit_is_refused_by_field(

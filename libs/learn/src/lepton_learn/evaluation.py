@@ -1,5 +1,6 @@
 """How good a model is, measured on records it has not learnt from."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -8,11 +9,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from lepton_learn.examples import Examples
+from lepton_learn.scores.classification import accuracy
+from lepton_learn.scores.regression import regression_figures
+from lepton_learn.scores.report import Document, classification_report, regression_report
 from lepton_learn.task import Classification, Task
 
 _BATCH = 256
-_MOST_CLASSES_TOLD = 200
-"""A model version holds at most 256 figures."""
 
 
 class Evaluator:
@@ -52,54 +54,35 @@ class Evaluator:
         figures = {"loss": float(losses.mean(dtype=np.float64))}
         if isinstance(self._task, Classification):
             return figures | {"accuracy": accuracy(examples.labels, answers)}
-        truth = np.asarray(self._task.answers(examples.labels.astype(np.float64)))
-        return figures | regression_figures(truth, answers[:, 0])
+        return figures | regression_figures(_truth(self._task, examples), answers[:, 0])
 
 
-def evaluate(
-    model: keras.Model, task: Task, examples: Examples, *, classes: tuple[str, ...]
-) -> dict[str, float]:
-    """All figures of a split of at least one record.
+def report(
+    model: keras.Model,
+    task: Task,
+    examples: Examples,
+    *,
+    classes: tuple[str, ...],
+    slices: Mapping[str, NDArray[Any]],
+) -> Document:
+    """All that there is to say of a split of at least one record.
+
+    Args:
+        model: what is measured.
+        task: judges its outputs.
+        examples: the split, of n records.
+        classes: names of the label's classes; empty for a regression.
+        slices: the raw columns to tell records apart by, [n] each.
 
     Returns:
-        As `Evaluator.measure`; for a classification of up to 200 classes also `accuracy/<class>`, the share
-        of the class's records that were recognised.
+        As `lepton_learn.scores.report` describes, without `format`, `split` and `label`.
     """
-    evaluator = Evaluator(model, task)
-    figures = evaluator.measure(examples)
-    if 0 < len(classes) <= _MOST_CLASSES_TOLD:
-        _, answers = evaluator.answers(examples)
-        figures |= accuracy_by_class(examples.labels, answers, classes=classes)
-    return figures
+    losses, answers = Evaluator(model, task).answers(examples)
+    if isinstance(task, Classification):
+        return classification_report(examples.labels, answers, losses, classes=classes, slices=slices)
+    return regression_report(_truth(task, examples), answers[:, 0], losses, slices=slices)
 
 
-def accuracy(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
-    """The share of records [n] whose most probable class [n, classes] is the right one."""
-    return float((probabilities.argmax(axis=1) == labels).mean())
-
-
-def accuracy_by_class(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float32], *, classes: tuple[str, ...]
-) -> dict[str, float]:
-    """`accuracy/<class>` of every class that occurs among the labels."""
-    right = probabilities.argmax(axis=1) == labels
-    return {
-        f"accuracy/{name}": float(right[labels == place].mean())
-        for place, name in enumerate(classes)
-        if (labels == place).any()
-    }
-
-
-def regression_figures(truth: NDArray[np.float64], predictions: NDArray[np.float32]) -> dict[str, float]:
-    """Mean squared error, mean absolute error and the share of the variance explained, of values [n].
-
-    Where the truth does not vary, `r2` is 0: nothing is there to be explained.
-    """
-    errors = predictions.astype(np.float64) - truth
-    variance = float(truth.var())
-    mse = float((errors**2).mean())
-    return {
-        "mse": mse,
-        "mae": float(np.abs(errors).mean()),
-        "r2": 1 - mse / variance if variance > 0 else 0.0,
-    }
+def _truth(task: Task, examples: Examples) -> NDArray[np.float64]:
+    """The labels of a regression in their own unit, [n]."""
+    return np.asarray(task.answers(examples.labels.astype(np.float64)))

@@ -54,6 +54,21 @@ def read_split(store: ObjectStore, manifest: Manifest, split: Split) -> Batch:
     return batch
 
 
+def read_columns(store: ObjectStore, manifest: Manifest, split: Split, names: tuple[str, ...]) -> Batch:
+    """Some columns of a split, its records in their stored order, one shard in memory.
+
+    Raises:
+        NotFound, ChecksumMismatch, MalformedFile: as `read_split`.
+    """
+    if not names:
+        return {}
+    parts = [{name: empty_batch(manifest.schema)[name] for name in names}]
+    for shard in manifest.shards(split):
+        records = _read(store, manifest.schema, shard)
+        parts.append({name: records[name] for name in names})
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
 def iterate(store: ObjectStore, manifest: Manifest, split: Split, *, batch_size: int) -> Iterator[Batch]:
     """The records of a split in their stored order, at most `batch_size` at a time, one shard in memory.
 

@@ -176,6 +176,8 @@ class Recipe:
     """Whether all classes count the same together."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes to images."""
+    slice_columns: tuple[str, ...] = ()
+    """Columns by whose values the evaluation is told apart too."""
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON."""

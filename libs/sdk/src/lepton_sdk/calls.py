@@ -36,11 +36,39 @@ async def call(
         LeptonError: the class that matches the reason the service gave; DependencyUnavailable if none
             answers.
     """
+
+    async def attempt() -> Response:
+        return await method(request, timeout=seconds)
+
+    return await _patiently(attempt)
+
+
+async def collect(
+    method: aio.UnaryStreamMultiCallable[Request, Response],
+    request: Request,
+    *,
+    seconds: float = CALL_SECONDS,
+) -> list[Response]:
+    """All responses of a stream that is short enough to begin it anew when it breaks.
+
+    Raises:
+        LeptonError: as `call`.
+    """
+
+    async def attempt() -> list[Response]:
+        async with streaming(method(request, timeout=seconds)) as responses:
+            return [response async for response in responses]
+
+    return await _patiently(attempt)
+
+
+async def _patiently(attempt: Callable[[], Awaitable[Item]]) -> Item:
+    """Make an attempt, again and again while nobody answers."""
     clock = asyncio.get_running_loop().time
     began = clock()
     while True:
         try:
-            return await method(request, timeout=seconds)
+            return await attempt()
         except aio.AioRpcError as failure:
             if not is_away(failure) or clock() - began > RESTART_SECONDS:
                 raise named(failure) from failure

@@ -1,5 +1,6 @@
 """`python -m lepton_registry`: reads the settings, puts the parts together, serves."""
 
+from lepton_common.objects import ObjectStore
 from lepton_common.records import ResourceStore
 from lepton_common.server import main, serve
 from lepton_registry.api import services
@@ -10,7 +11,8 @@ async def run() -> None:
     """Serves until told to stop."""
     settings = Settings()
     records = await ResourceStore.open(settings.database_url)
-    await serve(settings, services(records), on_stop=[records.close])
+    objects = ObjectStore(settings.object_store_url)
+    await serve(settings, services(records, objects), on_stop=[records.close])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from lepton_learn.recipe import Architecture, Augmentation, Cnn, KerasConfig, Re
 LABEL_TYPES = ("number", "integer", "category")
 """Types of columns that a model can learn to predict."""
 
+SLICE_TYPES = ("integer", "category")
+"""Types of columns that an evaluation can be told apart by."""
+
 CODED = ("one_hot", "index")
 """Transforms of columns that have one of several values."""
 
@@ -104,6 +107,7 @@ def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
     if not features:
         raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")
     _check_classes(recipe, dataset)
+    _check_slices(recipe, dataset)
     one_image = len(features) == 1 and len(features[0].shape) == 3
     if recipe.augmentation != Augmentation() and not one_image:
         raise _violation("augmentation", "is for datasets with one feature column, an image")
@@ -176,6 +180,18 @@ def _check_crosses(crosses: Sequence[Sequence[str]], features: Sequence[Column])
                     f"must be feature columns that are coded one_hot or index, and {name!r} is not: "
                     f"{', '.join(coded) or 'none'} can be crossed",
                 )
+
+
+def _check_slices(recipe: Recipe, dataset: DatasetVersion) -> None:
+    columns = {column.name: column for column in dataset.columns}
+    for place, name in enumerate(recipe.slice_columns):
+        field = f"slice_columns[{place}]"
+        if name not in columns:
+            raise _violation(field, f"must be a column of {dataset.name}, which has no {name!r}")
+        if name == dataset.label:
+            raise _violation(field, f"must be another column than the label {name!r}")
+        if columns[name].type not in SLICE_TYPES:
+            raise _violation(field, f"must be of {' or '.join(SLICE_TYPES)}, not {_describe(columns[name])}")
 
 
 def _check_keras_config(text: str) -> None:

@@ -1,5 +1,7 @@
 """`lepton model`: look at models and their versions."""
 
+from pathlib import Path
+
 import click
 
 from lepton.model.v1 import model_pb2
@@ -39,7 +41,10 @@ async def versions(client: Client, output: Output, model: str) -> None:
             "NAME": lambda each: each.name,
             "FORMAT": lambda each: model_pb2.ModelFormat.Name(each.format).removeprefix("MODEL_FORMAT_"),
             "BYTES": lambda each: each.size_bytes,
-            "METRICS": lambda each: "  ".join(f"{k} {v:.4g}" for k, v in sorted(each.metrics.items())),
+            # Those of one class or slice column, `accuracy/cat`, are for `lepton model report`.
+            "METRICS": lambda each: "  ".join(
+                f"{name} {value:.4g}" for name, value in sorted(each.metrics.items()) if "/" not in name
+            ),
             "DIGEST": lambda each: each.digest[:12],
         },
     )
@@ -54,6 +59,34 @@ async def show(client: Client, output: Output, version: str) -> None:
     VERSION is `digits` (the latest), `digits@2` or its full name.
     """
     output.resource(await client.models.get_version(version_name("models", version)))
+
+
+@command.command()
+@click.argument("version")
+@click.option(
+    "--download",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write evaluation.json, the pictures and the TensorBoard events below this folder.",
+)
+@connected
+async def report(client: Client, output: Output, version: str, download: Path | None) -> None:
+    """Tell how good a VERSION is.
+
+    VERSION is `digits` (the latest), `digits@2` or its full name. Of a compressed version that is told of
+    which it was made. As JSON: its evaluation.json.
+    """
+    from lepton_sdk.cli import report
+
+    found = await client.models.evaluated(version_name("models", version))
+    if download is not None:
+        paths = await report.download(client, found, download)
+        output.done("\n".join(f"wrote {path}" for path in paths), {"files": [str(path) for path in paths]})
+        return
+    document = await client.models.evaluation(found.name)
+    if output.json:
+        output.document(document)
+    else:
+        report.describe(output, found.name, document)
 
 
 @command.command()

@@ -96,7 +96,8 @@ class Output:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
+    # What is not known is an empty cell among numbers.
+    return value is None or isinstance(value, int | float)
 
 
 def cell(value: object) -> str:

@@ -49,6 +49,12 @@ def command() -> None:
 @click.option("--learning-rate", type=float, default=0.0, help="Step size.  [default: 0.001]")
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
 @click.option("--workers", type=int, default=0, help="Processes that train together.  [default: 1]")
+@click.option(
+    "--slice-column",
+    "slice_columns",
+    multiple=True,
+    help="Tell the evaluation apart by this column's values too; may be given again.",
+)
 @click.option("--spec", default="", help="TrainingSpec as JSON, or @FILE of JSON or YAML.")
 @click.option("--id", "job_id", default="", help="Id of the job.  [default: made up]")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
@@ -67,6 +73,7 @@ async def start(
     learning_rate: float,
     seed: int,
     workers: int,
+    slice_columns: tuple[str, ...],
     spec: str,
     job_id: str,
     detach: bool,
@@ -95,6 +102,7 @@ async def start(
     training.batch_size = batch_size or training.batch_size
     training.seed = seed or training.seed
     training.workers = workers or training.workers
+    training.slice_columns.extend(slice_columns)
     training.optimizer.learning_rate = learning_rate or training.optimizer.learning_rate
     job = await client.training.create(job_id or f"{stem[:40]}-{uuid.uuid4().hex[:8]}", training)
     if detach:

@@ -70,9 +70,9 @@ def summary(story: Story) -> list[list[object]]:
 
 def page(story: Story) -> str:
     """The whole page."""
-    training, compression = story.outcome.training_job, story.outcome.compression_job
+    compression = story.outcome.compression_job
     run, version = story.outcome.learning_run, story.outcome.dataset_version
-    assert training is not None and compression is not None and run is not None and version is not None
+    assert compression is not None and run is not None and version is not None
     predicted = story.probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != story.images.test_labels)
     right = np.flatnonzero(predicted == story.images.test_labels)
@@ -92,7 +92,9 @@ def page(story: Story) -> str:
             f"records, {version.rejected:,} rejected; digest <code>{version.digest[:16]}</code>.</p>"
         ),
         "<h2>Training</h2>",
-        _image(plots.curves_png(training.status.metrics), "learning curves"),
+        _image(story.pictures["plots/learning_curves.png"], "learning curves"),
+        _image(story.pictures["plots/confusion.png"], "confusion of the trained model"),
+        _image(story.pictures["plots/calibration.png"], "calibration of the trained model"),
         "<h2>Compression</h2>",
         _image(plots.candidates_png(compression.candidates), "candidates"),
         _table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ class Story:
     """Of the held-out images, as the endpoint answered: [n, classes]."""
     rate: Rate
     lineage: Sequence[model_pb2.LineageNode]
+    pictures: Mapping[str, bytes]
+    """Of the trained version's evaluation: PNG by path."""
     seconds: float
 
     @property
@@ -112,11 +114,18 @@ async def tell(client: Client, images: Images, folder: Path, watcher: pipeline.W
     watcher.stage("load", "16 callers, one image a request, 5 seconds")
     rate = await measure(client, outcome.endpoint, images.test_images)
     lineage = await client.models.lineage(outcome.compression_job.model_version)
+    trained = await client.models.evaluated(outcome.compression_job.model_version)
+    pictures = {
+        file.path: await client.models.read_file(trained.name, file.path)
+        for file in trained.files
+        if file.path.endswith(".png")
+    }
     return Story(
         images=images,
         outcome=outcome,
         probabilities=probabilities,
         rate=rate,
         lineage=lineage,
+        pictures=pictures,
         seconds=time.monotonic() - began,
     )

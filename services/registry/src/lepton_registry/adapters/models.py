@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from lepton.model.v1.model_pb2 import Model, ModelVersion
+from lepton.model.v1.model_pb2 import ArtifactFile, Model, ModelVersion
+from lepton_common.errors import NotFound
 from lepton_common.records import Page, Transaction
 from lepton_registry.adapters.collections import Collections, check_unserved, find_version
 from lepton_registry.model import check_model_name
@@ -71,6 +72,18 @@ class Models:
         return await self._all.records.snapshot(
             lambda transaction: find_version(transaction.rows(self._all.versions), name)
         )
+
+    async def find_file(self, name: str, path: str) -> ArtifactFile:
+        """Return a file of a version, whose name may end in `latest`.
+
+        Raises:
+            NotFound: There is no such version, or it has no such file.
+        """
+        version = await self.get_version(name)
+        for file in version.files:
+            if file.path == path:
+                return file
+        raise NotFound(f"{version.name} has no file {path!r}", metadata={"name": version.name, "path": path})
 
     async def list_versions(
         self, model: str, *, page_size: int, page_token: str, labels: Mapping[str, str]

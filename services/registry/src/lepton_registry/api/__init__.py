@@ -1,14 +1,19 @@
 """The registry's two services over gRPC: decode, one call, encode."""
 
 from lepton_common.methods import Service
+from lepton_common.objects import ObjectStore
 from lepton_common.records import ResourceStore
+from lepton_registry.adapters.artifacts import Artifacts
 from lepton_registry.adapters.collections import Collections
 from lepton_registry.adapters.endpoints import Endpoints
 from lepton_registry.adapters.models import Models
 from lepton_registry.api import endpoints, models
 
 
-def services(records: ResourceStore) -> list[Service]:
-    """Return what the registry offers, over the resources in `records`."""
+def services(records: ResourceStore, objects: ObjectStore) -> list[Service]:
+    """Return what the registry offers, over the resources in `records` and the bytes in `objects`."""
     collections = Collections(records)
-    return [models.service(Models(collections)), endpoints.service(Endpoints(collections))]
+    return [
+        models.service(Models(collections), Artifacts(objects)),
+        endpoints.service(Endpoints(collections)),
+    ]

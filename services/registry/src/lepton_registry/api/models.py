@@ -1,5 +1,6 @@
 """`lepton.model.v1.ModelService`."""
 
+from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
 import grpc
@@ -8,6 +9,7 @@ from lepton.model.v1 import model_pb2 as pb
 from lepton.model.v1 import model_pb2_grpc as pb_grpc
 from lepton_common.errors import FieldViolation, InvalidField
 from lepton_common.methods import Service
+from lepton_registry.adapters.artifacts import Artifacts
 from lepton_registry.adapters.models import Models
 from lepton_registry.lineage import walk
 from lepton_registry.model import File, Format, artifact_digest, check_artifact
@@ -20,9 +22,10 @@ _FORMATS = {pb.MODEL_FORMAT_KERAS: Format.KERAS, pb.MODEL_FORMAT_ONNX: Format.ON
 class ModelServicer(pb_grpc.ModelServiceServicer):
     """Answers for models and their versions."""
 
-    def __init__(self, models: Models) -> None:
-        """Answer from `models`."""
+    def __init__(self, models: Models, artifacts: Artifacts) -> None:
+        """Answer from `models`, and read files from `artifacts`."""
         self._models = models
+        self._artifacts = artifacts
 
     async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
         """Makes a model."""
@@ -75,6 +78,14 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
             version.ClearField("lineage")
         return pb.ListModelVersionsResponse(model_versions=page.items, next_page_token=page.next_page_token)
 
+    async def ReadModelFile(
+        self, request: pb.ReadModelFileRequest, context: Context
+    ) -> AsyncIterator[pb.ReadModelFileResponse]:
+        """Sends the bytes of one file of a version."""
+        file = await self._models.find_file(request.name, request.path)
+        async for data in self._artifacts.read(file):
+            yield pb.ReadModelFileResponse(data=data)
+
     async def DeleteModelVersion(
         self, request: pb.DeleteModelVersionRequest, context: Context
     ) -> pb.DeleteModelVersionResponse:
@@ -94,12 +105,12 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         return pb.GetLineageResponse(nodes=walk(start, version.lineage))
 
 
-def service(models: Models) -> Service:
-    """Return the service, answering from `models`."""
+def service(models: Models, artifacts: Artifacts) -> Service:
+    """Return the service, answering from `models` and `artifacts`."""
     return Service(
         descriptor=pb.DESCRIPTOR.services_by_name["ModelService"],
         add=pb_grpc.add_ModelServiceServicer_to_server,
-        servicer=ModelServicer(models),
+        servicer=ModelServicer(models, artifacts),
     )
 
 

@@ -10,8 +10,8 @@ from lepton.training.v1 import study_pb2, training_pb2
 from lepton_common.errors import FieldViolation, InvalidField
 from lepton_trainer.space import Choice, Domain, Integer, Real, Space, Value, check_domain
 
-_FIXED = ("dataset_version", "model")
-"""What trials are of one study by."""
+_FIXED = ("dataset_version", "model", "slice_columns")
+"""What trials are of one study by, and how all of them are measured."""
 
 _REALS = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT})
 _INTEGERS = frozenset(

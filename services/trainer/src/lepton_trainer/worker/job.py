@@ -13,7 +13,7 @@ from lepton_common.manifests import Blob, fetch_blob, put_blob
 from lepton_learn.examples import Examples
 from lepton_learn.keras_config import check_config
 from lepton_learn.manifest import Manifest, Split, load_manifest
-from lepton_learn.reading import read_split
+from lepton_learn.reading import read_columns, read_split
 from lepton_learn.recipe import KerasConfig, Recipe
 from lepton_learn.signature import signature
 
@@ -51,7 +51,14 @@ def run_job(worker: Worker) -> dict[str, Any]:
     worker.progress("building", 0)
     from lepton_trainer.worker.training import train_and_evaluate
 
-    trained = train_and_evaluate(worker, recipe, transform=manifest.transform, examples=examples, base=base)
+    trained = train_and_evaluate(
+        worker,
+        recipe,
+        transform=manifest.transform,
+        examples=examples,
+        base=base,
+        slices=lambda split: read_columns(worker.objects, manifest, split, recipe.slice_columns),
+    )
     if worker.index > 0:
         return {}
     worker.progress("saving", 0)

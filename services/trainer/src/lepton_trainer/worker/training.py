@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,18 @@ from lepton_common.jobs import files
 from lepton_common.jobs.worker import Worker
 from lepton_learn.artifact import artifact_files, load_artifact
 from lepton_learn.checkpoints import Checkpoints
-from lepton_learn.evaluation import evaluate
 from lepton_learn.examples import Examples
 from lepton_learn.families import build_model
 from lepton_learn.loop import Outcome, seed_everything, train
 from lepton_learn.manifest import Split
 from lepton_learn.recipe import Recipe
+from lepton_learn.schema import Batch
 from lepton_learn.task import Task, task_of
 from lepton_learn.transfer import transfer
 from lepton_learn.transform import FittedTransform
 from lepton_trainer.worker.forming import end_after, form_team, own_cores
 from lepton_trainer.worker.rendezvous import Meeting, Met, meet
+from lepton_trainer.worker.report import evaluate
 
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """Where Linux tells a container's limit, as microseconds of every so many; `max` without one."""
@@ -53,7 +54,8 @@ def train_and_evaluate(
     *,
     transform: FittedTransform,
     examples: Mapping[Split, Examples],
-    base: Path | None = None,
+    base: Path | None,
+    slices: Callable[[Split], Batch],
 ) -> Trained:
     """Train a model on the training split, with the worker's peers, and measure it on the test split.
 
@@ -65,6 +67,7 @@ def train_and_evaluate(
         transform: the dataset's.
         examples: the dataset's splits.
         base: folder of the model to begin with; the worker's spec says whether what comes from it is frozen.
+        slices: gives the raw columns of a split that the evaluation is told apart by.
 
     Raises:
         UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset, or the base is
@@ -73,7 +76,6 @@ def train_and_evaluate(
         Cancelled: one of the workers was asked to stop.
     """
     _set_devices(worker)
-    before = None if base is None else load_artifact(base)[0]
     checkpoints = Checkpoints(worker.objects, f"{worker.prefix}/checkpoints", attempt=worker.attempt)
     meeting = Meeting(
         job=worker.job,
@@ -87,6 +89,8 @@ def train_and_evaluate(
     key = met.agreement["checkpoint"]
     saved = checkpoints.read(key) if key else None
     team = form_team(worker)
+    # Before the seed is set: what is drawn for the base changes nothing of what is drawn after it.
+    before = None if base is None else load_artifact(base)[0]
     seed_everything(recipe.seed)
     training = examples[Split.TRAIN]
     try:
@@ -121,7 +125,16 @@ def train_and_evaluate(
     if not team.leads:
         _wait_for_outcome(worker, met)
         return Trained({}, {})
-    return _evaluate(worker, model, task, outcome, recipe=recipe, transform=transform, examples=examples)
+    return _evaluate(
+        worker,
+        model,
+        task,
+        outcome,
+        recipe=recipe,
+        transform=transform,
+        examples=examples,
+        slices=slices,
+    )
 
 
 def _evaluate(
@@ -133,6 +146,7 @@ def _evaluate(
     recipe: Recipe,
     transform: FittedTransform,
     examples: Mapping[Split, Examples],
+    slices: Callable[[Split], Batch],
 ) -> Trained:
     worker.progress("evaluating", 0)
     # What is measured is what is kept: a model of float32, on this process alone.
@@ -140,14 +154,10 @@ def _evaluate(
         recipe.architecture, transform, label_scale=examples[Split.TRAIN].label_scale, precision="float32"
     )
     model.set_weights(trained.get_weights())
-    held_out = next((split for split in (Split.TEST, Split.VALIDATION) if len(examples[split])), None)
-    metrics: dict[str, float] = {}
-    if held_out is not None:
-        prefix = "" if held_out is Split.TEST else "validation_"
-        figures = evaluate(model, task, examples[held_out], classes=transform.classes)
-        metrics = {prefix + name: value for name, value in figures.items()}
-    metrics |= {"epochs": float(len(outcome.history)), "best_epoch": float(outcome.best_epoch)}
-    return Trained(artifact_files(model, transform, history=outcome.history), metrics)
+    evaluation = evaluate(model, task, examples, transform=transform, slices=slices, outcome=outcome)
+    epochs = {"epochs": float(len(outcome.history)), "best_epoch": float(outcome.best_epoch)}
+    files = artifact_files(model, transform, history=outcome.history)
+    return Trained({**files, **evaluation.files}, {**evaluation.metrics, **epochs})
 
 
 def _end_soon() -> None:

@@ -70,6 +70,11 @@ class ModelServiceStub:
                 request_serializer=lepton_dot_model_dot_v1_dot_model__pb2.ListModelVersionsRequest.SerializeToString,
                 response_deserializer=lepton_dot_model_dot_v1_dot_model__pb2.ListModelVersionsResponse.FromString,
                 _registered_method=True)
+        self.ReadModelFile = channel.unary_stream(
+                '/lepton.model.v1.ModelService/ReadModelFile',
+                request_serializer=lepton_dot_model_dot_v1_dot_model__pb2.ReadModelFileRequest.SerializeToString,
+                response_deserializer=lepton_dot_model_dot_v1_dot_model__pb2.ReadModelFileResponse.FromString,
+                _registered_method=True)
         self.DeleteModelVersion = channel.unary_unary(
                 '/lepton.model.v1.ModelService/DeleteModelVersion',
                 request_serializer=lepton_dot_model_dot_v1_dot_model__pb2.DeleteModelVersionRequest.SerializeToString,
@@ -135,6 +140,14 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadModelFile(self, request, context):
+        """Sends the bytes of one file of a version, in order. The last of them come when all
+        have the digest that the version tells.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteModelVersion(self, request, context):
         """Deletes a version that no endpoint serves.
         """
@@ -186,6 +199,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListModelVersions,
                     request_deserializer=lepton_dot_model_dot_v1_dot_model__pb2.ListModelVersionsRequest.FromString,
                     response_serializer=lepton_dot_model_dot_v1_dot_model__pb2.ListModelVersionsResponse.SerializeToString,
+            ),
+            'ReadModelFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadModelFile,
+                    request_deserializer=lepton_dot_model_dot_v1_dot_model__pb2.ReadModelFileRequest.FromString,
+                    response_serializer=lepton_dot_model_dot_v1_dot_model__pb2.ReadModelFileResponse.SerializeToString,
             ),
             'DeleteModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteModelVersion,
@@ -388,6 +406,33 @@ class ModelService:
             '/lepton.model.v1.ModelService/ListModelVersions',
             lepton_dot_model_dot_v1_dot_model__pb2.ListModelVersionsRequest.SerializeToString,
             lepton_dot_model_dot_v1_dot_model__pb2.ListModelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadModelFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lepton.model.v1.ModelService/ReadModelFile',
+            lepton_dot_model_dot_v1_dot_model__pb2.ReadModelFileRequest.SerializeToString,
+            lepton_dot_model_dot_v1_dot_model__pb2.ReadModelFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

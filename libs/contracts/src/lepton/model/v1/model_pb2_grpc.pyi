@@ -47,6 +47,10 @@ class ModelServiceStub:
     """Reads one version."""
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_model_pb2.ListModelVersionsRequest, _model_pb2.ListModelVersionsResponse]
     """Lists the versions of a model, newest first."""
+    ReadModelFile: _grpc.UnaryStreamMultiCallable[_model_pb2.ReadModelFileRequest, _model_pb2.ReadModelFileResponse]
+    """Sends the bytes of one file of a version, in order. The last of them come when all
+    have the digest that the version tells.
+    """
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_pb2.DeleteModelVersionRequest, _model_pb2.DeleteModelVersionResponse]
     """Deletes a version that no endpoint serves."""
     GetLineage: _grpc.UnaryUnaryMultiCallable[_model_pb2.GetLineageRequest, _model_pb2.GetLineageResponse]
@@ -71,6 +75,10 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Reads one version."""
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_pb2.ListModelVersionsRequest, _model_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
     """Lists the versions of a model, newest first."""
+    ReadModelFile: _aio.UnaryStreamMultiCallable[_model_pb2.ReadModelFileRequest, _model_pb2.ReadModelFileResponse]  # type: ignore[assignment]
+    """Sends the bytes of one file of a version, in order. The last of them come when all
+    have the digest that the version tells.
+    """
     DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_pb2.DeleteModelVersionRequest, _model_pb2.DeleteModelVersionResponse]  # type: ignore[assignment]
     """Deletes a version that no endpoint serves."""
     GetLineage: _aio.UnaryUnaryMultiCallable[_model_pb2.GetLineageRequest, _model_pb2.GetLineageResponse]  # type: ignore[assignment]
@@ -134,6 +142,16 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.ListModelVersionsResponse, _abc.Awaitable[_model_pb2.ListModelVersionsResponse]]:
         """Lists the versions of a model, newest first."""
+
+    @_abc_1.abstractmethod
+    def ReadModelFile(
+        self,
+        request: _model_pb2.ReadModelFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_model_pb2.ReadModelFileResponse], _abc.AsyncIterator[_model_pb2.ReadModelFileResponse]]:
+        """Sends the bytes of one file of a version, in order. The last of them come when all
+        have the digest that the version tells.
+        """
 
     @_abc_1.abstractmethod
     def DeleteModelVersion(

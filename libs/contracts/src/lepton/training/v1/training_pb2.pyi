@@ -301,6 +301,7 @@ class TrainingSpec(_message.Message):
     CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     BALANCE_CLASSES_FIELD_NUMBER: _builtins.int
     AUGMENTATION_FIELD_NUMBER: _builtins.int
+    SLICE_COLUMNS_FIELD_NUMBER: _builtins.int
     BASE_MODEL_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`datasets/{dataset}/versions/{version}`, or `.../versions/latest`, which the
@@ -363,6 +364,12 @@ class TrainingSpec(_message.Message):
         """Random changes to the images of each step, for an image column."""
 
     @_builtins.property
+    def slice_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Category or integer columns, besides the label, by whose values the evaluation is
+        told apart too: is the model as good for all of them?
+        """
+
+    @_builtins.property
     def base_model(self) -> Global___BaseModel:
         """A model to begin with. Absent: weights are drawn."""
 
@@ -387,11 +394,12 @@ class TrainingSpec(_message.Message):
         class_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         balance_classes: _builtins.bool = ...,
         augmentation: Global___Augmentation | None = ...,
+        slice_columns: _abc.Iterable[_builtins.str] | None = ...,
         base_model: Global___BaseModel | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "resnet", b"resnet", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
