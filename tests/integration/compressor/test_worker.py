@@ -22,7 +22,7 @@ from lepton_common.manifests import Blob, get_blob
 from lepton_common.objects import ObjectStore
 from lepton_compressor.worker.compression import compress
 from lepton_learn.manifest import Split
-from lepton_learn.recipe import Cnn, Mlp, ResNet, WideAndDeep
+from lepton_learn.recipe import Cnn, Mlp, ResNet, TwoTower, WideAndDeep
 from lepton_learn.schema import PREDICTION, PROBABILITIES, Transform
 
 from .sources import Source, customers, diabetes, digits, houses, train_source
@@ -47,6 +47,7 @@ TRAINED: dict[str, Callable[[ObjectStore], Source]] = {
     "crossed texts": lambda objects: train_source(
         objects, customers(), WideAndDeep(crosses=(("city", "plan"), ("city", "children"))), epochs=4
     ),
+    "recommendations": lambda objects: train_source(objects, customers(), TwoTower(), epochs=4),
     "a quantity": lambda objects: train_source(objects, diabetes(), Mlp(hidden_units=(64, 64)), epochs=10),
     "a large quantity": lambda objects: train_source(
         objects, houses(area=Transform.STANDARDIZE), Mlp(hidden_units=(64, 64)), epochs=10

@@ -151,6 +151,36 @@ def adult() -> Dataset:
     return dataset(Schema(tuple(columns), "income"), records)
 
 
+@pytest.fixture(scope="session")
+def movie_lens() -> Dataset:
+    """100,000 ratings of films of MovieLens (Harper and Konstan, 2015): who has seen which film?"""
+    users = table("MovieLens100k_users")
+    place = {user: place for place, user in enumerate(users["user_id"])}
+    ratings = table("MovieLens100k_data")
+    chosen = np.random.default_rng(0).permutation(len(ratings["user_id"]))
+    seen_by = np.array([place[user] for user in ratings["user_id"]])[chosen]
+    records: Batch = {
+        "user": np.array(users["user_id"], np.int64)[seen_by],
+        "age": np.array(users["age"], np.float32)[seen_by],
+        "gender": np.array(users["gender"], object)[seen_by],
+        "occupation": np.array(users["occupation"], object)[seen_by],
+        "film": np.array(ratings["movie_id"], np.int64)[chosen],
+    }
+    columns = (
+        Column(name="user", type=ColumnType.INTEGER, transform=Transform.INDEX),
+        Column(name="age", type=ColumnType.NUMBER, transform=Transform.STANDARDIZE),
+        Column(name="gender", type=ColumnType.CATEGORY, transform=Transform.ONE_HOT),
+        Column(name="occupation", type=ColumnType.CATEGORY, transform=Transform.ONE_HOT),
+        Column(
+            name="film",
+            type=ColumnType.INTEGER,
+            transform=Transform.INDEX,
+            values=tuple(map(str, sorted(set(records["film"].tolist())))),
+        ),
+    )
+    return dataset(Schema(columns, "film"), records)
+
+
 @pytest.fixture
 def recorder() -> Recorder:
     """An observer that never asks to stop."""

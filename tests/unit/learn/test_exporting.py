@@ -20,7 +20,7 @@ from lepton_learn.exporting import export_onnx
 from lepton_learn.families import build_model
 from lepton_learn.loop import seed_everything, train
 from lepton_learn.manifest import Split
-from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Recipe, ResNet, WideAndDeep
+from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Recipe, ResNet, TwoTower, WideAndDeep
 from lepton_learn.schema import Batch, Column, ColumnType, Schema, Transform
 from lepton_learn.signature import signature
 from lepton_learn.task import task_of
@@ -209,7 +209,7 @@ CROSSES = (("features", "transform"), ("x.y-z", "transform"), ("transform", "x.y
 
 @pytest.mark.parametrize(
     "architecture",
-    [Mlp(hidden_units=(8,), activation="tanh"), WideAndDeep(crosses=CROSSES, hidden_units=(8,))],
+    [Mlp(hidden_units=(8,), activation="tanh"), WideAndDeep(crosses=CROSSES, hidden_units=(8,)), TwoTower()],
     ids=lambda architecture: architecture.family,
 )
 def test_a_table_of_every_column_type_answers_alike_in_onnx_and_from_its_file(

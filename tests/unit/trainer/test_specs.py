@@ -27,6 +27,7 @@ from lepton.training.v1.training_pb2 import (
     Optimizer,
     ResNet,
     TrainingSpec,
+    TwoTower,
     WideAndDeep,
 )
 from lepton_learn import recipe
@@ -97,9 +98,22 @@ FULL = TrainingSpec(
                 **FILLED,
             ),
         ),
+        (
+            TrainingSpec(two_tower=TwoTower(hidden_units=[8])),
+            TrainingSpec(two_tower=TwoTower(vector_size=32, embedding_size=16, hidden_units=[8]), **FILLED),
+        ),
         (FULL, FULL),
     ],
-    ids=["mlp", "cnn", "keras config", "resnet", "large resnet", "wide and deep", "nothing left out"],
+    ids=[
+        "mlp",
+        "cnn",
+        "keras config",
+        "resnet",
+        "large resnet",
+        "wide and deep",
+        "two towers",
+        "nothing left out",
+    ],
 )
 def test_what_a_spec_leaves_out_is_filled_in(spec: TrainingSpec, filled: TrainingSpec) -> None:
     written = TrainingSpec()

@@ -6,7 +6,17 @@ from dataclasses import replace
 import pytest
 
 from lepton_common.errors import InvalidField, InvalidModel, LeptonError, UnsafeModel, WrongState
-from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Mlp, Optimizer, Recipe, ResNet, WideAndDeep
+from lepton_learn.recipe import (
+    Augmentation,
+    Cnn,
+    KerasConfig,
+    Mlp,
+    Optimizer,
+    Recipe,
+    ResNet,
+    TwoTower,
+    WideAndDeep,
+)
 from lepton_trainer.training import Column, DatasetVersion, check
 
 IMAGE = Column(name="image", type="image", shape=(8, 8, 1))
@@ -67,6 +77,7 @@ def crossed(*names: str) -> Recipe:
         (MLP, replace(DIGITS, columns=(IMAGE, AGE, WAVE, LABEL))),
         (crossed("city", "plan"), CUSTOMERS),
         (crossed(), DIGITS),
+        (Recipe(architecture=TwoTower()), CUSTOMERS),
         (MLP, AGES),
         (Recipe(architecture=Mlp(), optimizer=Optimizer(kind="sgd", momentum=0.9)), DIGITS),
         (replace(MLP, slice_columns=("sex", "year")), PEOPLE),
@@ -81,6 +92,7 @@ def crossed(*names: str) -> Recipe:
         "many features",
         "wide and deep",
         "wide and deep on an image",
+        "two towers",
         "number",
         "sgd",
         "slices",
@@ -130,6 +142,7 @@ def test_a_version_without_training_records_is_refused() -> None:
             "'age' is not: city, plan can",
         ),
         (crossed("city", "label"), CUSTOMERS, "wide_and_deep.crosses[0].columns", "'label' is not"),
+        (Recipe(architecture=TwoTower()), AGES, "two_tower", r"coded index; 'age' \(number\) is not"),
         (MLP, replace(DIGITS, label=""), "dataset_version", "must have a label"),
         (
             MLP,
@@ -182,6 +195,7 @@ def test_a_version_without_training_records_is_refused() -> None:
         "a large resnet of another depth",
         "a cross with a number",
         "a cross with the label",
+        "two towers with a number",
         "no label",
         "image as label",
         "nothing but a label",

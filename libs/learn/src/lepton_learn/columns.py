@@ -1,4 +1,4 @@
-"""The columns of a table within the inputs of a model, where all features stand in one row."""
+"""The columns of a table within the inputs of a model, where all features stand in one row, and networks on them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -70,3 +70,21 @@ def parts(inputs: Any, transform: FittedTransform) -> tuple[Part, ...]:
         found.append(Part(column, place, values, vocabulary))
         start = stop
     return tuple(found)
+
+
+def embedded(columns: tuple[Part, ...], *, size: int) -> Any:
+    """All columns in a row, a learned embedding [size] in the place of each coded one."""
+    seen = [
+        part.weights(size, name=f"embedding_{part.place}") if part.vocabulary else part.values
+        for part in columns
+    ]
+    return keras.layers.Concatenate(name="deep_columns")(seen) if len(seen) > 1 else seen[0]
+
+
+def hidden(x: Any, widths: tuple[int, ...], *, dropout: float) -> Any:
+    """Fully connected layers with ReLU, each of which leaves out a share of its units at a training step."""
+    for place, width in enumerate(widths):
+        x = keras.layers.Dense(width, "relu", kernel_initializer="he_normal", name=f"dense_{place}")(x)
+        if dropout > 0:
+            x = keras.layers.Dropout(dropout, name=f"dropout_{place}")(x)
+    return x

@@ -11,12 +11,14 @@ import keras
 import tensorflow as tf
 
 from lepton_common.errors import InvalidModel
-from lepton_learn.examples import LabelScale
+from lepton_learn.examples import Examples, LabelScale
 from lepton_learn.keras_config import check_config
 from lepton_learn.layers import convolution, head, image_input, normalization
-from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Precision, ResNet, WideAndDeep
+from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Precision, ResNet, TwoTower, WideAndDeep
 from lepton_learn.resnet import build_resnet
+from lepton_learn.task import Task, task_of
 from lepton_learn.transform import FittedTransform
+from lepton_learn.two_tower import Retrieval, build_two_tower
 from lepton_learn.wide_and_deep import build_wide_and_deep
 
 # What Keras raises for configs and shapes that do not fit together.
@@ -70,10 +72,25 @@ def build_model(
                 return build_resnet(architecture, transform, label_scale=label_scale)
             case WideAndDeep():
                 return build_wide_and_deep(architecture, transform, label_scale=label_scale)
+            case TwoTower():
+                return build_two_tower(architecture, transform)
             case KerasConfig():
                 return build_from_config(architecture, transform)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def training_task(
+    architecture: Architecture, model: keras.Model, transform: FittedTransform, *, training: Examples
+) -> Task:
+    """The task that a model learns from its training split.
+
+    Raises:
+        InvalidModel: as `task_of`.
+    """
+    if isinstance(architecture, TwoTower):
+        return Retrieval.of(training.labels, items=len(transform.classes))
+    return task_of(model, transform, label_scale=training.label_scale)
 
 
 def build_mlp(recipe: Mlp, transform: FittedTransform, *, label_scale: LabelScale | None) -> keras.Model:

@@ -85,6 +85,22 @@ class WideAndDeep:
     """Share of the hidden units that a training step leaves out."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TwoTower:
+    """A recommendation of items, which are the values of the label, to whoever the features describe."""
+
+    family: Literal["two_tower"] = "two_tower"
+    """Tells the architectures apart."""
+    vector_size: int = 32
+    """Numbers of the vector of an item, and of whoever asks."""
+    embedding_size: int = 16
+    """Numbers that stand for one value of a coded column."""
+    hidden_units: tuple[int, ...] = (64,)
+    """Width of each hidden layer of the network that turns features into a vector."""
+    dropout: float = 0.0
+    """Share of the hidden units that a training step leaves out."""
+
+
 @dataclass(frozen=True)
 class KerasConfig:
     """Any model of Keras's own layers."""
@@ -96,7 +112,7 @@ class KerasConfig:
 
 
 Architecture: TypeAlias = Annotated[
-    Mlp | Cnn | ResNet | WideAndDeep | KerasConfig, Field(discriminator="family")
+    Mlp | Cnn | ResNet | WideAndDeep | TwoTower | KerasConfig, Field(discriminator="family")
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from lepton_common.errors import InvalidModel
-from lepton_learn.columns import Part, parts
+from lepton_learn.columns import Part, embedded, hidden, parts
 from lepton_learn.examples import LabelScale
 from lepton_learn.layers import in_unit
 from lepton_learn.recipe import WideAndDeep
@@ -38,7 +38,8 @@ def build_wide_and_deep(
     for place, names in enumerate(recipe.crosses):
         one, other = _crossed(columns, names)
         terms.append(_cross(one, other, units, name=f"cross_{place}"))
-    terms.append(_deep(recipe, columns, units))
+    x = hidden(embedded(columns, size=recipe.embedding_size), recipe.hidden_units, dropout=recipe.dropout)
+    terms.append(keras.layers.Dense(units, dtype="float32", name="deep")(x))
     name = "logits" if label_scale is None else "standardized"
     x = keras.layers.Add(dtype="float32", name=name)([term for term in terms if term is not None])
     return keras.Model(inputs, x if label_scale is None else in_unit(x, label_scale), name="wide_and_deep")
@@ -49,9 +50,8 @@ def _linear(columns: tuple[Part, ...], units: int) -> Any:
     seen = [part.values for part in columns if not part.is_index and not part.column.shape]
     if not seen:
         return None
-    return keras.layers.Dense(units, use_bias=False, kernel_initializer="zeros", name="wide")(
-        _joined(seen, name="wide_columns")
-    )
+    x = keras.layers.Concatenate(name="wide_columns")(seen) if len(seen) > 1 else seen[0]
+    return keras.layers.Dense(units, use_bias=False, kernel_initializer="zeros", name="wide")(x)
 
 
 def _indexed(columns: tuple[Part, ...], units: int) -> list[Any]:
@@ -95,22 +95,3 @@ def _cross(one: Part, other: Part, units: int, *, name: str) -> Any:
     rows = one.weights(other.width * units, name=name, initializer="zeros")
     rows = keras.layers.Reshape((other.width, units), name=f"{name}_rows")(rows)
     return keras.layers.Dot(1, name=f"{name}_pair")([rows, other.values])
-
-
-def _deep(recipe: WideAndDeep, columns: tuple[Part, ...], units: int) -> Any:
-    seen = [
-        part.weights(recipe.embedding_size, name=f"embedding_{part.place}")
-        if part.vocabulary
-        else part.values
-        for part in columns
-    ]
-    x = _joined(seen, name="deep_columns")
-    for place, width in enumerate(recipe.hidden_units):
-        x = keras.layers.Dense(width, "relu", kernel_initializer="he_normal", name=f"dense_{place}")(x)
-        if recipe.dropout > 0:
-            x = keras.layers.Dropout(recipe.dropout, name=f"dropout_{place}")(x)
-    return keras.layers.Dense(units, dtype="float32", name="deep")(x)
-
-
-def _joined(tensors: list[Any], *, name: str) -> Any:
-    return keras.layers.Concatenate(name=name)(tensors) if len(tensors) > 1 else tensors[0]

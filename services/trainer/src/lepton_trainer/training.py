@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from lepton_common.errors import FieldViolation, InvalidField, LeptonError, WrongState
 from lepton_learn.keras_config import check_config
-from lepton_learn.recipe import Architecture, Augmentation, Cnn, KerasConfig, Recipe, ResNet, WideAndDeep
+from lepton_learn.recipe import (
+    Architecture,
+    Augmentation,
+    Cnn,
+    KerasConfig,
+    Recipe,
+    ResNet,
+    TwoTower,
+    WideAndDeep,
+)
 
 LABEL_TYPES = ("number", "integer", "category")
 """Types of columns that a model can learn to predict."""
@@ -118,6 +127,7 @@ def _check_architecture(
     architecture: Architecture, dataset: DatasetVersion, features: Sequence[Column]
 ) -> None:
     one_image = len(features) == 1 and len(features[0].shape) == 3
+    label = next(column for column in dataset.columns if column.name == dataset.label)
     match architecture:
         case Cnn() | ResNet() if not one_image:
             found = ", ".join(_describe(column) for column in features)
@@ -129,6 +139,11 @@ def _check_architecture(
         case ResNet(stages=(), images=images):
             depths = "18, 34, 50, 101 or 152" if images == "large" else "8, 14, 20, 26 and so on"
             raise _violation("resnet.depth", f"must be {depths} for {images} images")
+        case TwoTower() if label.transform != "index":
+            raise _violation(
+                "two_tower",
+                f"recommends the values of its label, which must be coded index; {_describe(label)} is not",
+            )
         case WideAndDeep(crosses=crosses):
             _check_crosses(crosses, features)
         case KerasConfig(json=text):

@@ -16,6 +16,7 @@ from lepton_learn.recipe import (
     Recipe,
     ResNet,
     Schedule,
+    TwoTower,
     WideAndDeep,
 )
 
@@ -92,6 +93,10 @@ def fill_in(spec: training_pb2.TrainingSpec, recipe: Recipe) -> None:
         case WideAndDeep(embedding_size=size, hidden_units=units):
             spec.wide_and_deep.embedding_size = size
             spec.wide_and_deep.hidden_units[:] = units
+        case TwoTower(vector_size=vector, embedding_size=size, hidden_units=units):
+            spec.two_tower.vector_size = vector
+            spec.two_tower.embedding_size = size
+            spec.two_tower.hidden_units[:] = units
     kind = f"OPTIMIZER_KIND_{recipe.optimizer.kind.upper()}"
     spec.optimizer.kind = training_pb2.OptimizerKind.Value(kind)
     spec.optimizer.learning_rate = recipe.optimizer.learning_rate
@@ -127,6 +132,8 @@ def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
         )
     if spec.HasField("wide_and_deep"):
         return _wide_and_deep(spec.wide_and_deep)
+    if spec.HasField("two_tower"):
+        return _two_tower(spec.two_tower)
     return Mlp(
         hidden_units=tuple(spec.mlp.hidden_units) or Mlp().hidden_units,
         activation=_ACTIVATIONS[spec.mlp.activation],
@@ -138,6 +145,16 @@ def _wide_and_deep(given: training_pb2.WideAndDeep) -> WideAndDeep:
     default = WideAndDeep()
     return WideAndDeep(
         crosses=tuple(tuple(cross.columns) for cross in given.crosses),
+        embedding_size=given.embedding_size or default.embedding_size,
+        hidden_units=tuple(given.hidden_units) or default.hidden_units,
+        dropout=given.dropout,
+    )
+
+
+def _two_tower(given: training_pb2.TwoTower) -> TwoTower:
+    default = TwoTower()
+    return TwoTower(
+        vector_size=given.vector_size or default.vector_size,
         embedding_size=given.embedding_size or default.embedding_size,
         hidden_units=tuple(given.hidden_units) or default.hidden_units,
         dropout=given.dropout,

@@ -16,12 +16,12 @@ from lepton_common.jobs.worker import Worker
 from lepton_learn.artifact import artifact_files, load_artifact
 from lepton_learn.checkpoints import Checkpoints
 from lepton_learn.examples import Examples
-from lepton_learn.families import build_model
+from lepton_learn.families import build_model, training_task
 from lepton_learn.loop import Outcome, seed_everything, train
 from lepton_learn.manifest import Split
 from lepton_learn.recipe import Recipe
 from lepton_learn.schema import Batch
-from lepton_learn.task import Task, task_of
+from lepton_learn.task import Task
 from lepton_learn.transfer import transfer
 from lepton_learn.transform import FittedTransform
 from lepton_trainer.worker.forming import end_after, form_team, own_cores
@@ -104,7 +104,7 @@ def train_and_evaluate(
             if before is not None:
                 taken = transfer(model, before, freeze=worker.spec["base"]["freeze"])
                 _log.info("%d layers come from the base model: %s", len(taken), ", ".join(taken))
-            task = task_of(model, transform, label_scale=training.label_scale)
+            task = training_task(recipe.architecture, model, transform, training=training)
         with met.together(lost=_end_soon):
             outcome = train(
                 model,

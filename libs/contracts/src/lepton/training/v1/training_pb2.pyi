@@ -290,6 +290,7 @@ class TrainingSpec(_message.Message):
     KERAS_CONFIG_FIELD_NUMBER: _builtins.int
     RESNET_FIELD_NUMBER: _builtins.int
     WIDE_AND_DEEP_FIELD_NUMBER: _builtins.int
+    TWO_TOWER_FIELD_NUMBER: _builtins.int
     OPTIMIZER_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     MAX_EPOCHS_FIELD_NUMBER: _builtins.int
@@ -348,6 +349,10 @@ class TrainingSpec(_message.Message):
         """A linear model and a network over the columns of a table."""
 
     @_builtins.property
+    def two_tower(self) -> Global___TwoTower:
+        """A recommendation of items."""
+
+    @_builtins.property
     def optimizer(self) -> Global___Optimizer:
         """How the weights are updated."""
 
@@ -383,6 +388,7 @@ class TrainingSpec(_message.Message):
         keras_config: Global___KerasConfig | None = ...,
         resnet: Global___ResNet | None = ...,
         wide_and_deep: Global___WideAndDeep | None = ...,
+        two_tower: Global___TwoTower | None = ...,
         optimizer: Global___Optimizer | None = ...,
         batch_size: _builtins.int = ...,
         max_epochs: _builtins.int = ...,
@@ -397,11 +403,11 @@ class TrainingSpec(_message.Message):
         slice_columns: _abc.Iterable[_builtins.str] | None = ...,
         base_model: Global___BaseModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "resnet", b"resnet", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "resnet", b"resnet", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep"]  # noqa: Y015
+    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep", "two_tower"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
@@ -628,6 +634,46 @@ class WideAndDeep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WideAndDeep: _TypeAlias = WideAndDeep  # noqa: Y015
+
+@_typing.final
+class TwoTower(_message.Message):
+    """Recommends the values of the label, which are items, to whoever the features describe:
+    a network makes a vector of the features, each item has a vector, and the product of
+    the two is the score. Learned from the items of the same batch as negatives, corrected
+    for how often each comes: Yi et al., 2019. A larger batch has more negatives.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_SIZE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_SIZE_FIELD_NUMBER: _builtins.int
+    HIDDEN_UNITS_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    vector_size: _builtins.int
+    """Numbers of a vector. Default 32."""
+    embedding_size: _builtins.int
+    """Numbers that stand for one value of a coded column. Default 16."""
+    dropout: _builtins.float
+    """Share of the hidden units that a training step leaves out."""
+    @_builtins.property
+    def hidden_units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Width of each hidden layer of the network. Default one layer of 64."""
+
+    def __init__(
+        self,
+        *,
+        vector_size: _builtins.int = ...,
+        embedding_size: _builtins.int = ...,
+        hidden_units: _abc.Iterable[_builtins.int] | None = ...,
+        dropout: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropout", b"dropout", "embedding_size", b"embedding_size", "hidden_units", b"hidden_units", "vector_size", b"vector_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TwoTower: _TypeAlias = TwoTower  # noqa: Y015
 
 @_typing.final
 class KerasConfig(_message.Message):
