@@ -1,4 +1,4 @@
-"""The columns of a table within the inputs of a model, where all features stand in one row, and networks on them."""
+"""The columns of a table, which stand in one row of a model's inputs, and layers on them."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,9 +1,9 @@
-"""Two towers: a network that turns whoever asks into a vector, and a vector for each item; their product scores.
+"""Two towers: a network makes a vector of whoever asks, each item has one, and their product is the score.
 
 Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, 2019. A record is
 an interaction: its features say who asked, in what state, and its label is the item. The tower of the items
-is an embedding of the items themselves, so all their vectors together are the last layer of the model, and
-what is served is a classifier over the items like any other.
+is an embedding of the items themselves, so all their vectors are the model's last layer, and what is served
+is a classifier over the items like any other.
 """
 
 from typing import Any
