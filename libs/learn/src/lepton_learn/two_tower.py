@@ -45,7 +45,7 @@ def build_two_tower(recipe: TwoTower, transform: FittedTransform) -> keras.Model
 
 
 class Retrieval(Classification):
-    """One of many items, learned from the items of the same batch.
+    """One of many items, learned from the items of the same batch, or of the part that is computed at once.
 
     An item of a batch is drawn as often as it was interacted with, so popular ones are negatives too often;
     taking log q from the scores, q being how often, corrects that: equation 4 of the paper. At the end scores

@@ -640,7 +640,8 @@ class TwoTower(_message.Message):
     """Recommends the values of the label, which are items, to whoever the features describe:
     a network makes a vector of the features, each item has a vector, and the product of
     the two is the score. Learned from the items of the same batch as negatives, corrected
-    for how often each comes: Yi et al., 2019. A larger batch has more negatives.
+    for how often each comes: Yi et al., 2019. A larger batch has more negatives; several
+    workers, or `accumulation`, have them in their own part of it alone.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
