@@ -13,6 +13,7 @@ from lepton_common.rpc import connect
 from lepton_common.server import Service, main, serve
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import WORKER, TrainingKind
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
 from lepton_trainer.adapters.workplace import KubernetesCluster, Machine, Workplace
@@ -56,6 +57,7 @@ async def run(*, worker: str = WORKER) -> None:
         servicer=TrainingServicer(
             jobs,
             datasets,
+            Models(models),
             controller=controller,
             launcher=workplace.launcher,
             objects=objects,
@@ -70,17 +72,26 @@ async def run(*, worker: str = WORKER) -> None:
             studies,
             jobs,
             datasets,
+            Models(models),
             controller=study_controller,
             launcher=workplace.launcher,
             objects=objects,
             most_workers=workplace.most_workers,
         ),
     )
-    loops = [controller.run, study_controller.run]
+    tasks = workplace.tasks(
+        [controller.run, study_controller.run],
+        jobs=jobs,
+        datasets=datasets,
+        models=Models(models),
+        controller=controller,
+    )
     await serve(
         settings,
         [training, searching],
-        tasks=workplace.tasks(loops, jobs=jobs, datasets=datasets, controller=controller),
+        tasks=workplace.tasks(
+            loops, jobs=jobs, datasets=datasets, models=Models(models), controller=controller
+        ),
         on_stop=[data_ingest.close, registry.close, workplace.close, store.close],
     )
 

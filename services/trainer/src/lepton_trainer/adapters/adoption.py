@@ -19,6 +19,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.training import MAX_CLUSTER_WORKERS
 
 JOB_LABEL = "lepton.dev/training-job"
@@ -44,6 +45,7 @@ class Adoption:
         self,
         jobs: Collection[training_pb2.TrainingJob],
         datasets: Datasets,
+        models: Models,
         *,
         controller: Controller[training_pb2.TrainingJob],
         launcher: KubernetesLauncher,
@@ -52,6 +54,7 @@ class Adoption:
         """Make a training job in `jobs` of every Job that `launcher` tells of."""
         self._jobs = jobs
         self._datasets = datasets
+        self._models = models
         self._controller = controller
         self._objects = objects
         self._arrived: asyncio.Queue[SeenJob] = asyncio.Queue()
@@ -79,7 +82,7 @@ class Adoption:
             if known is not None:
                 raise AlreadyExists(f"there is another training job {seen.id!r}: give it another name")
             job.spec.CopyFrom(decode_spec(seen.annotations.get(SPEC_ANNOTATION, ""), workers=seen.workers))
-            await accept(job.spec, self._datasets, most_workers=MAX_CLUSTER_WORKERS)
+            await accept(job.spec, self._datasets, self._models, most_workers=MAX_CLUSTER_WORKERS)
             # Its workers are there already.
             life.start(job.status)
         except LeptonError as error:

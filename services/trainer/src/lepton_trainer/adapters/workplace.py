@@ -14,6 +14,7 @@ from lepton_common.jobs.processes import ProcessLauncher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.training import MAX_CLUSTER_WORKERS, MAX_LOCAL_WORKERS
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Workplace(Protocol):
         *,
         jobs: Collection[training_pb2.TrainingJob],
         datasets: Datasets,
+        models: Models,
         controller: Controller[training_pb2.TrainingJob],
     ) -> list[Background]:
         """Return what runs beside the server, given the loops that follow the jobs."""
@@ -64,6 +66,7 @@ class Machine:
         *,
         jobs: Collection[training_pb2.TrainingJob],
         datasets: Datasets,
+        models: Models,
         controller: Controller[training_pb2.TrainingJob],
     ) -> list[Background]:
         """Follow the jobs."""
@@ -114,6 +117,7 @@ class KubernetesCluster:
         *,
         jobs: Collection[training_pb2.TrainingJob],
         datasets: Datasets,
+        models: Models,
         controller: Controller[training_pb2.TrainingJob],
     ) -> list[Background]:
         """Follow the jobs and the cluster, and take over what users apply, while this replica leads."""
@@ -121,7 +125,7 @@ class KubernetesCluster:
         from lepton_trainer.adapters.adoption import Adoption
 
         adoption = Adoption(
-            jobs, datasets, controller=controller, launcher=self._kubernetes, objects=self._objects
+            jobs, datasets, models, controller=controller, launcher=self._kubernetes, objects=self._objects
         )
         work = [self._kubernetes.run, adoption.run, *loops]
         return [partial(lead, self._cluster, LEASE, identity=self._replica, work=work)]
