@@ -89,9 +89,7 @@ async def run(*, worker: str = WORKER) -> None:
     await serve(
         settings,
         [training, searching],
-        tasks=workplace.tasks(
-            loops, jobs=jobs, datasets=datasets, models=Models(models), controller=controller
-        ),
+        tasks=tasks,
         on_stop=[data_ingest.close, registry.close, workplace.close, store.close],
     )
 
