@@ -54,6 +54,10 @@ async def test_a_deleted_pod_costs_little_and_changes_nothing(
     assert job.status.state == job_pb2.JOB_STATE_SUCCEEDED, job.status
     assert job.status.attempt == 2
     assert await lepton.digest(job) == digest
+    # Also what the deleted one wrote.
+    logs = await lepton.call(lambda client: client.training.logs("trainingJobs/pod-deleted"))
+    assert f"pod {victim}" in [log.worker for log in logs]
+    assert all(log.text for log in logs)
     _log.info("a deleted pod cost %.1f s", took - seconds)
 
 

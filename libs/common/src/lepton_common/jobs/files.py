@@ -6,6 +6,8 @@
     attempts/<n>/progress.json  how far attempt n is; written by its worker, again and again
     attempts/<n>/outcome.json   how attempt n ended; written by its worker, once
 
+    logs/<worker>.log           what a worker wrote that is gone
+
 Each attempt has a folder of its own, and only the current attempt's is read: a worker that was
 cut off and goes on all the same can change nothing.
 """
@@ -83,6 +85,18 @@ def mark_launched(objects: ObjectStore, job: str) -> None:
 def was_launched(objects: ObjectStore, job: str) -> bool:
     """Say whether a job's workers were given to a cluster."""
     return objects.stat(f"{prefix(job)}/launched") is not None
+
+
+def write_log(objects: ObjectStore, job: str, worker: str, text: str) -> None:
+    """Keep what a worker wrote."""
+    objects.put(f"{prefix(job)}/logs/{worker}.log", text.encode())
+
+
+def read_logs(objects: ObjectStore, job: str) -> dict[str, str]:
+    """Return what was kept of the workers' logs, by their names."""
+    start = f"{prefix(job)}/logs"
+    keys = sorted(info.key for info in objects.list(start))
+    return {key.removeprefix(f"{start}/").removesuffix(".log"): objects.get(key).decode() for key in keys}
 
 
 def claim_attempt(objects: ObjectStore, job: str, owner: str) -> int:

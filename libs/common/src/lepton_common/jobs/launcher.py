@@ -91,6 +91,23 @@ class Observation:
     error: LeptonError | None = None
 
 
+LOG_BYTES = 1024 * 1024
+"""How much of a worker's log is kept to be read: its end."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a worker wrote.
+
+    Attributes:
+        worker: Which one, for a person. Example: "attempt 2, worker 0".
+        text: The last of it, at most `LOG_BYTES`.
+    """
+
+    worker: str
+    text: str
+
+
 class Launcher(Protocol):
     """Starts workers, sees whether they run, and ends them."""
 
@@ -113,6 +130,9 @@ class Launcher(Protocol):
 
     async def clean(self, job: str) -> None:
         """Remove every trace of a job, logs included, and end what still runs of it."""
+
+    async def logs(self, job: str) -> list[Log]:
+        """Return what the workers of a job wrote, also of those that are gone."""
 
     async def show(self, job: str, status: job_pb2.JobStatus) -> None:
         """Show the state of a job to whoever looks at its workers, where there is a place for that."""

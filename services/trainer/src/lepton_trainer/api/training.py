@@ -94,6 +94,14 @@ class TrainingServicer:
         job = await api.cancel(self._jobs, request.name, controller=self._controller)
         return training_pb2.CancelTrainingJobResponse(training_job=job)
 
+    async def ReadTrainingJobLogs(
+        self, request: training_pb2.ReadTrainingJobLogsRequest, context: Any
+    ) -> AsyncIterator[training_pb2.ReadTrainingJobLogsResponse]:
+        """Sends what the workers wrote."""
+        job = await self._jobs.get(request.name)
+        for log in await self._launcher.logs(life.key(job)):
+            yield training_pb2.ReadTrainingJobLogsResponse(worker=log.worker, text=log.text)
+
     async def DeleteTrainingJob(
         self, request: training_pb2.DeleteTrainingJobRequest, context: Any
     ) -> training_pb2.DeleteTrainingJobResponse:

@@ -13,9 +13,10 @@ import logging
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from lepton.job.v1 import job_pb2
 from lepton_common.errors import AlreadyExists, LeptonError, NotFound
@@ -28,7 +29,7 @@ from lepton_common.jobs.kubernetes.informer import Informer
 from lepton_common.jobs.kubernetes.manifest import job_manifest, service_manifest
 from lepton_common.jobs.kubernetes.observing import DELETED, observe
 from lepton_common.jobs.kubernetes.sight import SeenEvent, SeenJob, SeenPod, see_event, see_job, see_pod
-from lepton_common.jobs.launcher import Launch, Observation, Phase
+from lepton_common.jobs.launcher import LOG_BYTES, Launch, Log, Observation, Phase
 from lepton_common.objects import ObjectStore
 
 _END_SECONDS = 60.0
@@ -95,6 +96,7 @@ class KubernetesLauncher:
         self._attempts: dict[str, tuple[frozenset[str], int]] = {}
         """The number of a job's attempts, and the pods of worker 0 that have begun them."""
         self._shown: dict[str, tuple[job_pb2.JobState.ValueType, float]] = {}
+        self._background: set[asyncio.Task[None]] = set()
         self._changed: Callable[[str], None] = lambda key: None
         self._arrived: Callable[[SeenJob], None] = lambda job: None
 
@@ -186,6 +188,27 @@ class KubernetesLauncher:
             if seen.key == job:
                 await self._cluster.delete(self._cluster.path("jobs", seen.name))
 
+    async def logs(self, job: str) -> list[Log]:
+        """Return what the workers of a job wrote: those that run are asked, of the others it was kept."""
+        kept = await asyncio.to_thread(files.read_logs, self._objects, job)
+        selector = f"{self._label}={names.job_id(job)}"
+        listed = await self._cluster.get(self._cluster.path("pods"), labelSelector=selector)
+        pods = sorted((see_pod(document) for document in listed["items"]), key=lambda pod: pod.index)
+        texts = {
+            pod.name: await self._log(pod)
+            for pod in pods
+            if pod.name not in kept and pod.phase != "Pending" and pod.job == names.job_name(job)
+        }
+        return [Log(f"pod {name}", text) for name, text in {**kept, **texts}.items()]
+
+    async def _log(self, pod: SeenPod) -> str:
+        try:
+            return await self._cluster.text(
+                f"{self._cluster.path('pods', pod.name)}/log", tailLines="10000", limitBytes=str(LOG_BYTES)
+            )
+        except LeptonError as error:
+            return f"({error.message})"
+
     async def show(self, job: str, status: job_pb2.JobStatus) -> None:
         """Write the state of a job into the labels and annotations of its Job."""
         seen = self._seen(job)
@@ -246,7 +269,24 @@ class KubernetesLauncher:
         elif pod.phase != "Succeeded":
             gone_at = pod.deletion_due or time.time()
             pods[pod.name] = replace(pod, phase="Failed", deletion_due=gone_at)
+        if new is not None and _is_over(new) and not (old is not None and _is_over(old)):
+            self._in_background(self._keep_log(new))
         self._changed_job(pod.job)
+
+    async def _keep_log(self, pod: SeenPod) -> None:
+        """Keep what a pod wrote, once it has ended, and as soon as it is about to go."""
+        if (job := self._jobs.items.get(pod.job)) is None or job.deleting:
+            return
+        text = await self._log(pod)
+        try:
+            await asyncio.to_thread(files.write_log, self._objects, job.key, pod.name, text)
+        except LeptonError as error:
+            _log.warning("the log of a pod is not kept: %s", error, extra={"pod": pod.name})
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _event_changed(self, old: SeenEvent | None, new: SeenEvent | None) -> None:
         event = new or old
@@ -305,6 +345,10 @@ class KubernetesLauncher:
             return False
         conditions = document.get("status", {}).get("conditions", [])
         return any(each["type"] == "Ready" and each["status"] == "Unknown" for each in conditions)
+
+
+def _is_over(pod: SeenPod) -> bool:
+    return pod.phase in ("Succeeded", "Failed") or pod.deletion_due > 0
 
 
 def _shown(status: job_pb2.JobStatus) -> tuple[dict[str, str], str]:

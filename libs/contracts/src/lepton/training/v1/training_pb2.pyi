@@ -1039,6 +1039,54 @@ class ListTrainingJobsResponse(_message.Message):
 Global___ListTrainingJobsResponse: _TypeAlias = ListTrainingJobsResponse  # noqa: Y015
 
 @_typing.final
+class ReadTrainingJobLogsRequest(_message.Message):
+    """Request of ReadTrainingJobLogs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`trainingJobs/{training_job}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTrainingJobLogsRequest: _TypeAlias = ReadTrainingJobLogsRequest  # noqa: Y015
+
+@_typing.final
+class ReadTrainingJobLogsResponse(_message.Message):
+    """Response of ReadTrainingJobLogs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    worker: _builtins.str
+    """Which worker, for a person. Example: "attempt 2, worker 0"."""
+    text: _builtins.str
+    """What it wrote."""
+    def __init__(
+        self,
+        *,
+        worker: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTrainingJobLogsResponse: _TypeAlias = ReadTrainingJobLogsResponse  # noqa: Y015
+
+@_typing.final
 class DeleteTrainingJobRequest(_message.Message):
     """Request of DeleteTrainingJob."""
 
