@@ -124,7 +124,10 @@ class Reconciler(Generic[M]):
         work = await self._ask(job, self._kind.launch(job))
         if isinstance(work, LeptonError):
             return await self._refuse(job, work)
-        await self._launch(job, job.status.attempt, work=work)
+        try:
+            await self._launch(job, job.status.attempt, work=work)
+        except LeptonError as error:
+            return await self._refuse(job, error)
         return Step.MOVED
 
     async def _lose(self, job: M, seen: Observation) -> Step:
