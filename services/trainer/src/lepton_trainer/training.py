@@ -12,6 +12,7 @@ from lepton_learn.recipe import (
     KerasConfig,
     Recipe,
     ResNet,
+    Tcn,
     TwoTower,
     WideAndDeep,
 )
@@ -71,6 +72,7 @@ class DatasetVersion:
         state: State of the job that builds it, as `SUCCEEDED`.
         columns: All columns.
         label: Name of the column to predict; may be empty.
+        forecasts: Whether its records are windows of time series, and its label what comes after them.
         training_records: Records in the training split.
         validation_records: Records in the validation split.
         manifest: Key of its manifest in the object store.
@@ -82,6 +84,7 @@ class DatasetVersion:
     state: str
     columns: tuple[Column, ...] = ()
     label: str = ""
+    forecasts: bool = False
     training_records: int = 0
     validation_records: int = 0
     manifest: str = ""
@@ -128,6 +131,7 @@ def check(
     features = [column for column in dataset.columns if column.name != dataset.label]
     if not features:
         raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")
+    _check_series(recipe, dataset)
     _check_classes(recipe, dataset)
     _check_slices(recipe, dataset)
     one_image = len(features) == 1 and len(features[0].shape) == 3
@@ -170,11 +174,22 @@ def _check_label(dataset: DatasetVersion) -> None:
             "dataset_version",
             f"must have a label to predict, and {dataset.name} has none: name one in its schema",
         )
-    if label.type not in LABEL_TYPES:
+    if label.type not in LABEL_TYPES and not dataset.forecasts:
         raise _violation(
             "dataset_version",
             f"must have a label that is one of {', '.join(LABEL_TYPES)}; its label is {_describe(label)}",
         )
+
+
+def _check_series(recipe: Recipe, dataset: DatasetVersion) -> None:
+    """Forecasters are for time series, and time series for forecasters."""
+    if isinstance(recipe.architecture, Tcn) and not dataset.forecasts:
+        raise _violation(
+            "tcn", f"forecasts time series, and {dataset.name} has none: its schema needs a `series`"
+        )
+    if dataset.forecasts and not isinstance(recipe.architecture, Tcn | KerasConfig):
+        family = recipe.architecture.family
+        raise _violation(family, f"cannot forecast the time series of {dataset.name}: train a tcn on them")
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -191,7 +206,8 @@ def _check_classes(recipe: Recipe, dataset: DatasetVersion) -> None:
     weighted = "class_weights" if recipe.class_weights else "balance_classes"
     if recipe.class_weights and recipe.balance_classes:
         raise _violation("balance_classes", "goes without class_weights")
-    number = any(column.name == dataset.label and column.type == "number" for column in dataset.columns)
+    quantities = ("number", "tensor")
+    number = any(column.name == dataset.label and column.type in quantities for column in dataset.columns)
     if number and (recipe.class_weights or recipe.balance_classes):
         raise _violation(weighted, f"is for classes, and the label {dataset.label!r} is a number")
 

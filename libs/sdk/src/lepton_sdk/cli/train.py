@@ -30,7 +30,7 @@ def command() -> None:
 )
 @click.option(
     "--family",
-    type=click.Choice(["cnn", "mlp", "resnet", "two_tower", "wide_and_deep"]),
+    type=click.Choice(["cnn", "mlp", "resnet", "tcn", "two_tower", "wide_and_deep"]),
     help="Architecture, where --spec names none.",
 )
 @click.option(

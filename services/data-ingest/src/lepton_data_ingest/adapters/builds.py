@@ -11,6 +11,7 @@ from lepton.dataset.v1.dataset_pb2 import (
     Format,
     Rejection,
     Schema,
+    SeriesStatistics,
     Split,
     SplitCounts,
 )
@@ -68,6 +69,7 @@ class VersionBuilds:
         counts = ParseDict(outcome["counts"], SplitCounts())
         rejections = [ParseDict(rejection, Rejection()) for rejection in outcome["rejections"]]
         statistics = [ParseDict(column, ColumnStatistics()) for column in outcome["statistics"]]
+        series = outcome.get("series")
 
         def change(version: DatasetVersion) -> None:
             version.schema.CopyFrom(schema)
@@ -77,6 +79,8 @@ class VersionBuilds:
             version.rejections.extend(rejections)
             version.ClearField("statistics")
             version.statistics.extend(statistics)
+            if series:
+                version.series.CopyFrom(ParseDict(series, SeriesStatistics()))
             version.digest = outcome["manifest"]["sha256"]
             version.manifest = outcome["manifest"]["key"]
             version.size_bytes = outcome["size_bytes"]

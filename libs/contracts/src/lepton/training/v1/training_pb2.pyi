@@ -291,6 +291,7 @@ class TrainingSpec(_message.Message):
     RESNET_FIELD_NUMBER: _builtins.int
     WIDE_AND_DEEP_FIELD_NUMBER: _builtins.int
     TWO_TOWER_FIELD_NUMBER: _builtins.int
+    TCN_FIELD_NUMBER: _builtins.int
     OPTIMIZER_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     MAX_EPOCHS_FIELD_NUMBER: _builtins.int
@@ -354,6 +355,10 @@ class TrainingSpec(_message.Message):
         """A recommendation of items."""
 
     @_builtins.property
+    def tcn(self) -> Global___Tcn:
+        """A temporal convolutional network, for time series."""
+
+    @_builtins.property
     def optimizer(self) -> Global___Optimizer:
         """How the weights are updated."""
 
@@ -394,6 +399,7 @@ class TrainingSpec(_message.Message):
         resnet: Global___ResNet | None = ...,
         wide_and_deep: Global___WideAndDeep | None = ...,
         two_tower: Global___TwoTower | None = ...,
+        tcn: Global___Tcn | None = ...,
         optimizer: Global___Optimizer | None = ...,
         batch_size: _builtins.int = ...,
         max_epochs: _builtins.int = ...,
@@ -409,11 +415,11 @@ class TrainingSpec(_message.Message):
         base_model: Global___BaseModel | None = ...,
         placement: Global___Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "placement", b"placement", "resnet", b"resnet", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "placement", b"placement", "resnet", b"resnet", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "placement", b"placement", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "placement", b"placement", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep", "two_tower"]  # noqa: Y015
+    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep", "two_tower", "tcn"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
@@ -584,6 +590,43 @@ class Cnn(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cnn: _TypeAlias = Cnn  # noqa: Y015
+
+@_typing.final
+class Tcn(_message.Message):
+    """A temporal convolutional network: Bai, Kolter and Koltun, 2018. Residual blocks of two
+    causal convolutions, the dilation doubling from block to block, read the window, in
+    units of its own mean and spread. A linear forecast from the label's history is added.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTERS_FIELD_NUMBER: _builtins.int
+    KERNEL_SIZE_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    filters: _builtins.int
+    """Filters of each convolution. Default 32."""
+    kernel_size: _builtins.int
+    """Rows that a convolution looks at. Default 3."""
+    blocks: _builtins.int
+    """Residual blocks. Default: as many as it takes to see the whole window."""
+    dropout: _builtins.float
+    """Share of the filters that a training step leaves out. Default 0.1."""
+    def __init__(
+        self,
+        *,
+        filters: _builtins.int = ...,
+        kernel_size: _builtins.int = ...,
+        blocks: _builtins.int = ...,
+        dropout: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "dropout", b"dropout", "filters", b"filters", "kernel_size", b"kernel_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tcn: _TypeAlias = Tcn  # noqa: Y015
 
 @_typing.final
 class ResNet(_message.Message):
