@@ -26,8 +26,11 @@ SLICE_TYPES = ("integer", "category")
 CODED = ("one_hot", "index")
 """Transforms of columns that have one of several values."""
 
-MAX_WORKERS = 4
-"""Processes that can train together: they all run on one machine, and each takes a gigabyte."""
+MAX_LOCAL_WORKERS = 4
+"""Processes that can train together on one machine: each takes a gigabyte."""
+
+MAX_CLUSTER_WORKERS = 1024
+"""Processes that can train together on a cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +101,16 @@ _STATES: Mapping[str, str] = {
 }
 
 
-def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
+def check(
+    recipe: Recipe, dataset: DatasetVersion, *, workers: int, most_workers: int = MAX_LOCAL_WORKERS
+) -> None:
     """Refuse a training that cannot end well.
+
+    Args:
+        recipe: What to train, and how.
+        dataset: What on.
+        workers: How many processes are to train together.
+        most_workers: How many can.
 
     Raises:
         WrongState: The dataset version is not built, or has nothing to learn from.
@@ -114,7 +125,9 @@ def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
     _check_label(dataset)
     if not dataset.training_records:
         raise WrongState(f"{dataset.name} has no records in its training split")
-    _check_recipe(recipe, workers=workers)
+    _check_recipe(recipe)
+    if workers > most_workers:
+        raise _violation("workers", f"must be at most {most_workers}")
     features = [column for column in dataset.columns if column.name != dataset.label]
     if not features:
         raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")
@@ -179,9 +192,7 @@ def _check_series(recipe: Recipe, dataset: DatasetVersion) -> None:
         raise _violation(family, f"cannot forecast the time series of {dataset.name}: train a tcn on them")
 
 
-def _check_recipe(recipe: Recipe, *, workers: int) -> None:
-    if workers > MAX_WORKERS:
-        raise _violation("workers", f"must be at most {MAX_WORKERS}")
+def _check_recipe(recipe: Recipe) -> None:
     if recipe.optimizer.kind != "sgd" and recipe.optimizer.momentum:
         raise _violation("optimizer.momentum", "is for SGD alone")
     if isinstance(recipe.architecture, KerasConfig) and recipe.precision != "float32":

@@ -49,6 +49,9 @@ def command() -> None:
 @click.option("--learning-rate", type=float, default=0.0, help="Step size.  [default: 0.001]")
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
 @click.option("--workers", type=int, default=0, help="Processes that train together.  [default: 1]")
+@click.option("--gpus", type=int, default=0, help="In a cluster: GPUs of each process.")
+@click.option("--gpu-product", default="", help="In a cluster: which GPU, as NVIDIA-H100-80GB-HBM3.")
+@click.option("--queue", default="", help="In a cluster: the queue of Kueue that decides when it starts.")
 @click.option(
     "--slice-column",
     "slice_columns",
@@ -73,6 +76,9 @@ async def start(
     learning_rate: float,
     seed: int,
     workers: int,
+    gpus: int,
+    gpu_product: str,
+    queue: str,
     slice_columns: tuple[str, ...],
     spec: str,
     job_id: str,
@@ -102,6 +108,11 @@ async def start(
     training.batch_size = batch_size or training.batch_size
     training.seed = seed or training.seed
     training.workers = workers or training.workers
+    if gpus or gpu_product or queue:
+        placement = training.placement
+        placement.gpus = gpus or placement.gpus
+        placement.gpu_product = gpu_product or placement.gpu_product
+        placement.queue = queue or placement.queue
     training.slice_columns.extend(slice_columns)
     training.optimizer.learning_rate = learning_rate or training.optimizer.learning_rate
     job = await client.training.create(job_id or f"{stem[:40]}-{uuid.uuid4().hex[:8]}", training)
@@ -138,6 +149,20 @@ async def plot(client: Client, output: Output, job: str, png: Path | None) -> No
         output.document([as_dict(series) for series in found.status.metrics])
     else:
         click.echo(plots.curves_text(found.status.metrics) or f"{found.name} has no metrics yet")
+
+
+@command.command()
+@click.argument("job")
+@connected
+async def logs(client: Client, output: Output, job: str) -> None:
+    """Print what the workers of JOB wrote, also those that were lost."""
+    found = await client.training.logs(full_name("trainingJobs", job))
+    if output.json:
+        output.document([{"worker": log.worker, "text": log.text} for log in found])
+        return
+    for log in found:
+        click.echo(f"--- {log.worker}")
+        click.echo(log.text.rstrip())
 
 
 def describe(output: Output, job: training_pb2.TrainingJob) -> None:

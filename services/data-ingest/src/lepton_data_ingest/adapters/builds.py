@@ -15,6 +15,7 @@ from lepton.dataset.v1.dataset_pb2 import (
     Split,
     SplitCounts,
 )
+from lepton_common.jobs.kind import Work
 from lepton_common.records import Collection
 from lepton_data_ingest import uploads
 from lepton_data_ingest.adapters.collections import Collections, dataset_of
@@ -34,7 +35,7 @@ class VersionBuilds:
         """The versions."""
         return self._all.versions
 
-    async def launch(self, job: DatasetVersion) -> tuple[str, Mapping[str, Any], int]:
+    async def launch(self, job: DatasetVersion) -> Work:
         """What the worker is to do; uploads in use cannot be deleted, so it is the same at every call."""
         dataset = dataset_of(job.name)
         sources = []
@@ -58,7 +59,7 @@ class VersionBuilds:
             "schema": MessageToDict(job.schema, preserving_proto_field_name=True),
             "spec": MessageToDict(job.spec, preserving_proto_field_name=True),
         }
-        return _WORKER, spec, 1
+        return Work(module=_WORKER, spec=spec)
 
     async def complete(
         self, job: DatasetVersion, outcome: Mapping[str, Any]

@@ -305,6 +305,7 @@ class TrainingSpec(_message.Message):
     AUGMENTATION_FIELD_NUMBER: _builtins.int
     SLICE_COLUMNS_FIELD_NUMBER: _builtins.int
     BASE_MODEL_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`datasets/{dataset}/versions/{version}`, or `.../versions/latest`, which the
     server resolves once, when it accepts the job.
@@ -383,6 +384,10 @@ class TrainingSpec(_message.Message):
     def base_model(self) -> Global___BaseModel:
         """A model to begin with. Absent: weights are drawn."""
 
+    @_builtins.property
+    def placement(self) -> Global___Placement:
+        """What the workers ask of a cluster."""
+
     def __init__(
         self,
         *,
@@ -408,16 +413,61 @@ class TrainingSpec(_message.Message):
         augmentation: Global___Augmentation | None = ...,
         slice_columns: _abc.Iterable[_builtins.str] | None = ...,
         base_model: Global___BaseModel | None = ...,
+        placement: Global___Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "resnet", b"resnet", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "placement", b"placement", "resnet", b"resnet", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "placement", b"placement", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep", "two_tower", "tcn"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
 Global___TrainingSpec: _TypeAlias = TrainingSpec  # noqa: Y015
+
+@_typing.final
+class Placement(_message.Message):
+    """What the workers of a training ask of a cluster. A service that runs them as processes
+    beside itself has nothing to choose from, and lets it be.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPUS_FIELD_NUMBER: _builtins.int
+    GPU_PRODUCT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    PRIORITY_CLASS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    gpus: _builtins.int
+    """GPUs of each worker. Default: what the cluster's job template says."""
+    gpu_product: _builtins.str
+    """The GPU that it must be, as the nodes' label `nvidia.com/gpu.product` has it. Example:
+    "NVIDIA-H100-80GB-HBM3".
+    """
+    queue: _builtins.str
+    """The queue of Kueue that decides when the training may start."""
+    priority_class: _builtins.str
+    """The priority class of the pods."""
+    timeout_seconds: _builtins.int
+    """Seconds after which the training fails, those that it waits for a place included. 0: no
+    limit.
+    """
+    def __init__(
+        self,
+        *,
+        gpus: _builtins.int = ...,
+        gpu_product: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        priority_class: _builtins.str = ...,
+        timeout_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_product", b"gpu_product", "gpus", b"gpus", "priority_class", b"priority_class", "queue", b"queue", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Placement: _TypeAlias = Placement  # noqa: Y015
 
 @_typing.final
 class BaseModel(_message.Message):
@@ -1030,6 +1080,54 @@ class ListTrainingJobsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTrainingJobsResponse: _TypeAlias = ListTrainingJobsResponse  # noqa: Y015
+
+@_typing.final
+class ReadTrainingJobLogsRequest(_message.Message):
+    """Request of ReadTrainingJobLogs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`trainingJobs/{training_job}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTrainingJobLogsRequest: _TypeAlias = ReadTrainingJobLogsRequest  # noqa: Y015
+
+@_typing.final
+class ReadTrainingJobLogsResponse(_message.Message):
+    """Response of ReadTrainingJobLogs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    worker: _builtins.str
+    """Which worker, for a person. Example: "attempt 2, worker 0"."""
+    text: _builtins.str
+    """What it wrote."""
+    def __init__(
+        self,
+        *,
+        worker: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTrainingJobLogsResponse: _TypeAlias = ReadTrainingJobLogsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteTrainingJobRequest(_message.Message):
