@@ -54,8 +54,10 @@ def test_a_launch_is_known_once_it_is_marked(objects: ObjectStore) -> None:
 
 
 def test_a_refusal_is_raised_by_whoever_reads_the_spec(objects: ObjectStore) -> None:
+    assert not files.spec_is_written(objects, JOB)
     with pytest.raises(NotFound):
         files.read_spec(objects, JOB)
     files.write_refusal(objects, JOB, InvalidField("the annotation is missing"))
+    assert files.spec_is_written(objects, JOB)
     with pytest.raises(InvalidField, match="the annotation is missing"):
         files.read_spec(objects, JOB)

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from lepton_common.errors import (
     Internal,
     InvalidField,
     LeptonError,
+    NotFound,
 )
 from lepton_common.jobs import files
 from lepton_common.jobs.worker import Worker
@@ -53,6 +55,45 @@ def test_a_worker_knows_what_its_environment_says(objects: ObjectStore) -> None:
     assert worker.peers == ("127.0.0.1:7001", "127.0.0.1:7002")
     assert worker.directory == Path("/scratch")
     assert worker.prefix == f"jobs/{JOB}"
+
+
+def pod_of(objects: ObjectStore, pod: str, *, index: int = 0) -> Worker:
+    """A worker as a pod of a Job, which Kubernetes starts anew without telling it a number."""
+    return Worker(
+        {
+            "LEPTON_JOB": JOB,
+            "LEPTON_POD": pod,
+            "LEPTON_OBJECT_STORE_URL": objects.url,
+            "LEPTON_WORKERS": "2",
+            "JOB_COMPLETION_INDEX": str(index),
+        }
+    )
+
+
+def test_the_first_pod_of_a_job_begins_its_attempts_and_tells_the_others(objects: ObjectStore) -> None:
+    assert pod_of(objects, "peer-a", index=1).attempt == 1
+    assert pod_of(objects, "first-a").attempt == 1
+    assert pod_of(objects, "first-b").attempt == 2
+    peer = pod_of(objects, "peer-b", index=1)
+    assert (peer.index, peer.attempt) == (1, 2)
+    peer.join(3)
+    assert peer.attempt == 3
+    assert peer.directory.is_dir()
+
+
+def test_a_worker_waits_until_it_is_told_what_to_do(tmp_path: Path) -> None:
+    store = ObjectStore(f"file://{tmp_path}/late")
+    written = threading.Timer(0.5, lambda: files.write_spec(store, JOB, {"epochs": 4}))
+    written.start()
+    assert pod_of(store, "first").spec == {"epochs": 4}
+    written.join()
+
+
+def test_a_worker_that_is_to_do_nothing_is_told_why(tmp_path: Path) -> None:
+    store = ObjectStore(f"file://{tmp_path}/refused")
+    files.write_refusal(store, JOB, NotFound("there is no such dataset"))
+    with pytest.raises(NotFound, match="there is no such dataset"):
+        pod_of(store, "first")
 
 
 def test_the_output_is_the_outcome(objects: ObjectStore) -> None:

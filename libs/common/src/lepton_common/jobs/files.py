@@ -64,6 +64,11 @@ def write_refusal(objects: ObjectStore, job: str, error: LeptonError) -> None:
     write_spec(objects, job, {"refused": json_format.MessageToDict(to_status(error))})
 
 
+def spec_is_written(objects: ObjectStore, job: str) -> bool:
+    """Say whether it is written down what a job is to do, or why nothing."""
+    return objects.stat(f"{prefix(job)}/spec.json") is not None
+
+
 def read_spec(objects: ObjectStore, job: str) -> dict[str, Any]:
     """Read what a job is to do.
 

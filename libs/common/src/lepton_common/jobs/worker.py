@@ -35,7 +35,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from lepton_common.errors import Code, DependencyUnavailable, Internal, LeptonError, NotFound
+from lepton_common.errors import Code, DependencyUnavailable, Internal, LeptonError
 from lepton_common.jobs import files
 from lepton_common.jobs.launcher import RESTART_EXIT_CODE
 from lepton_common.jobs.reporter import Reporter
@@ -163,13 +163,12 @@ class Worker:
 
 def _await_spec(objects: ObjectStore, job: str) -> dict[str, Any]:
     deadline = time.monotonic() + _SPEC_SECONDS
-    while True:
-        try:
-            return files.read_spec(objects, job)
-        except NotFound as error:
-            if time.monotonic() > deadline:
-                raise DependencyUnavailable("the service has not said what the job is to do") from error
-            time.sleep(1)
+    # What a refusal is raised as may be NotFound too, of a dataset.
+    while not files.spec_is_written(objects, job):
+        if time.monotonic() > deadline:
+            raise DependencyUnavailable("the service has not said what the job is to do")
+        time.sleep(1)
+    return files.read_spec(objects, job)
 
 
 def run_worker(main: Callable[[Worker], Mapping[str, Any]]) -> NoReturn:
