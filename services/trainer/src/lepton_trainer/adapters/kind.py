@@ -34,13 +34,18 @@ class TrainingKind:
         datasets: Datasets,
         models: model_pb2_grpc.ModelServiceAsyncStub,
         worker: str = WORKER,
+        input_memory_bytes: int = 0,
     ) -> None:
-        """Keep jobs in `collection` and their specs in `objects`; `worker` is the module that trains."""
+        """Keep jobs in `collection` and their specs in `objects`; `worker` is the module that trains.
+
+        `input_memory_bytes` is what the records may take in memory; 0 leaves it to each worker.
+        """
         self.collection = collection
         self._objects = objects
         self._datasets = datasets
         self._models = models
         self._worker = worker
+        self._input_memory_bytes = input_memory_bytes
 
     async def launch(self, job: TrainingJob) -> Work:
         """Tell the workers what to train, and on which manifest.
@@ -53,6 +58,8 @@ class TrainingKind:
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},
             "lineage": [node.to_dict() for node in chain(job.name, dataset)],
         }
+        if self._input_memory_bytes:
+            spec["input_memory_bytes"] = self._input_memory_bytes
         if job.study:
             # Most trials come to nothing: what they made goes with them.
             spec["artifacts"] = files.prefix(life.key(job))
