@@ -69,10 +69,16 @@ class Workplace:
         attempt: int = 1,
         index: int = 0,
         peers: Sequence[str] = ("",),
+        input_memory_bytes: int = 0,
     ) -> subprocess.Popen[bytes]:
         """Start one worker of an attempt."""
-        reference = {"key": self.manifest.key, "sha256": self.manifest.sha256}
-        files.write_spec(self.store, job, {"recipe": recipe, "manifest": reference})
+        spec: dict[str, Any] = {
+            "recipe": recipe,
+            "manifest": {"key": self.manifest.key, "sha256": self.manifest.sha256},
+        }
+        if input_memory_bytes:
+            spec["input_memory_bytes"] = input_memory_bytes
+        files.write_spec(self.store, job, spec)
         directory = self.root.parent / f"{job}-{attempt}-{index}"
         directory.mkdir()
         environment = {

@@ -256,7 +256,9 @@ def test_a_disk_without_room_for_the_records_is_told_before_any_is_read(
     (first, *_) = manifest.shards(Split.TRAIN)
     huge = replace(manifest, splits={Split.TRAIN: (replace(first, records=10**15),)})
     told: list[int] = []
-    with pytest.raises(TooLarge, match=r"takes? 64000000000000000 bytes of the worker's local disk") as raised:
+    with pytest.raises(
+        TooLarge, match=r"takes? 64000000000000000 bytes of the worker's local disk"
+    ) as raised:
         load_examples(store, huge, room=room(FEW), told=lambda done, total: told.append(done))
     assert int(raised.value.metadata["free_bytes"]) < 64 * 10**15
     assert told == []

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -111,19 +112,13 @@ def _reserve(manifest: Manifest, splits: tuple[Split, ...], room: Room) -> Mappi
     return {
         split: _Part(
             layout,
-            _rows(layout, count, room, parts=len(counts), in_memory=fits),
+            MemoryRows(np.empty((count, layout.row_bytes), np.uint8))
+            if fits
+            else ScratchRows(room.directory, count, layout.row_bytes),
             np.empty((count, *no_labels.shape[1:]), no_labels.dtype),
         )
         for split, count in counts.items()
     }
-
-
-def _rows(layout: Layout, count: int, room: Room, *, parts: int, in_memory: bool) -> Rows:
-    if in_memory or not count:
-        return MemoryRows(np.empty((count, layout.row_bytes), np.uint8))
-    return ScratchRows(
-        room.directory, count, layout.row_bytes, resident_bytes=room.memory_bytes // parts
-    )
 
 
 def _check_disk(wanted: int, directory: Path) -> None:
@@ -150,4 +145,4 @@ def _readers(parts: Mapping[Split, _Part], manifest: Manifest, room: Room) -> in
 
 
 def _starts(shards: tuple[Shard, ...]) -> list[int]:
-    return np.cumsum([0, *(shard.records for shard in shards)]).tolist()
+    return [0, *accumulate(shard.records for shard in shards)]

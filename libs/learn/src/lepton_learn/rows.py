@@ -1,14 +1,12 @@
 """The features of records as rows of bytes, of one size each: what a training gathers from at random.
 
-A row lies in memory, or in a scratch file on the local disk that any process needs little memory to read:
-the kernel keeps as much of it in memory as is free, and gives that up when others ask.
+A row lies in memory, or in a scratch file on the local disk. The kernel keeps of that what it has room for,
+and gives it up when others ask: it does not count as memory of the process.
 """
 
 import errno
-import mmap
 import os
 import tempfile
-import threading
 import weakref
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,9 +21,6 @@ from lepton_learn.reading import empty_batch
 from lepton_learn.schema import Batch, ColumnType
 from lepton_learn.transform import FittedTransform
 
-_AROUND_BYTES = 2 * 64 * 1024
-"""What a look at one row may bring into the process beside it: Linux maps 64 KiB around an address, and a
-row may lie in two of those."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -68,7 +63,7 @@ class Layout:
         """The rows [n, row_bytes] of raw records."""
         if self.transformed:
             inputs = np.ascontiguousarray(self.transform.inputs(records))
-            return inputs.reshape(len(inputs), -1).view(np.uint8)
+            return inputs.view(np.uint8).reshape(len(inputs), self.row_bytes)
         columns = self.transform.coded(records)
         rows = np.zeros(len(next(iter(columns.values()))), self._dtype)
         for name, values in columns.items():
@@ -112,30 +107,13 @@ class MemoryRows:
 class ScratchRows:
     """Rows in a file without a name, which is gone with the process however that ends."""
 
-    def __init__(self, directory: Path, count: int, row_bytes: int, *, resident_bytes: int) -> None:
-        """Reserve room for rows.
-
-        Args:
-            directory: on a local disk.
-            count: how many rows, at least one.
-            row_bytes: length of each.
-            resident_bytes: how much of the file may count as this process's memory at a time.
-
-        Raises:
-            TooLarge: the disk has no room for them.
-        """
-        self._shape = (count, row_bytes)
-        self._resident_bytes = resident_bytes
-        self._seen_bytes = 0
-        self._looking = threading.Lock()
-        self._file = tempfile.TemporaryFile(dir=directory, buffering=0)
-        weakref.finalize(self, self._file.close)
-        try:
-            self._file.truncate(count * row_bytes)
-        except OSError as error:
-            raise _too_large(error, count * row_bytes) from error
-        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._rows: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8).reshape(self._shape)
+    def __init__(self, directory: Path, count: int, row_bytes: int) -> None:
+        """Make a file for so many rows in a folder on a local disk."""
+        self._row_bytes = row_bytes
+        self._total_bytes = count * row_bytes
+        self._handle, name = tempfile.mkstemp(dir=directory)
+        weakref.finalize(self, os.close, self._handle)
+        os.unlink(name)
 
     def write(self, start: int, rows: NDArray[np.uint8]) -> None:
         """Set rows from a place on.
@@ -143,34 +121,22 @@ class ScratchRows:
         Raises:
             TooLarge: the disk is full.
         """
-        count, row_bytes = self._shape
-        rest = memoryview(np.ascontiguousarray(rows).reshape(-1))
-        offset = start * row_bytes
+        rest = memoryview(rows.tobytes())
+        offset = start * self._row_bytes
         while rest:
             try:
-                written = os.pwrite(self._file.fileno(), rest, offset)
+                written = os.pwrite(self._handle, rest, offset)
             except OSError as error:
-                raise _too_large(error, count * row_bytes) from error
+                raise _too_large(error, self._total_bytes) from error
             rest, offset = rest[written:], offset + written
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
         """A copy of the rows at these places."""
-        row_bytes = self._shape[1]
-        taken = np.empty((len(places), row_bytes), np.uint8)
-        most = max(1, self._resident_bytes // (row_bytes + _AROUND_BYTES))
-        with self._looking:
-            for start in range(0, len(places), most):
-                part = places[start : start + most]
-                self._make_room(len(part) * (row_bytes + _AROUND_BYTES))
-                taken[start : start + most] = self._rows.take(part, axis=0)
-        return taken
-
-    def _make_room(self, wanted_bytes: int) -> None:
-        """Let go of what was looked at, without which the whole file would count as memory after an epoch."""
-        if self._seen_bytes + wanted_bytes > self._resident_bytes:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._seen_bytes = 0
-        self._seen_bytes += wanted_bytes
+        # One read for each: a mapped file is no faster where rows are far apart, and what is looked at there
+        # counts as memory of the process, a huge page around every row.
+        offsets = (places * self._row_bytes).tolist()
+        found = bytearray().join([os.pread(self._handle, self._row_bytes, offset) for offset in offsets])
+        return np.frombuffer(found, np.uint8).reshape(len(places), self._row_bytes)
 
 
 def _too_large(error: OSError, wanted_bytes: int) -> Exception:

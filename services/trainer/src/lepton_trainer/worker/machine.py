@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
@@ -10,7 +11,7 @@ _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """The same of memory, in bytes; `max` without one."""
 _INPUT_SHARE = 4
-"""Records may take one part in so many of the memory: the rest is the model's, TensorFlow's and the kernel's."""
+"""Records may take one part in so many of the memory: the model, TensorFlow and the kernel need some too."""
 
 
 def own_cores(*, peers: Sequence[str], index: int) -> int:
@@ -19,21 +20,18 @@ def own_cores(*, peers: Sequence[str], index: int) -> int:
     TensorFlow sees a machine's cores, not those of a container's limit.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = _CPU_LIMIT.read_text().split()
-        cores = cores if quota == "max" else min(cores, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        pass
+    # Where there is no limit there is no number either.
+    with suppress(OSError, ValueError):
+        quota, period = map(int, _CPU_LIMIT.read_text().split())
+        cores = min(cores, math.ceil(quota / period))
     return max(1, cores // _at_one_place(peers, index))
 
 
 def own_input_bytes(*, peers: Sequence[str], index: int) -> int:
     """The memory that one worker's records may take, which shares the machine in the same way."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
+    with suppress(OSError, ValueError):
         memory = min(memory, int(_MEMORY_LIMIT.read_text()))
-    except (OSError, ValueError):
-        pass
     return memory // _INPUT_SHARE // _at_one_place(peers, index)
 
 
