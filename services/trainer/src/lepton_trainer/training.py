@@ -139,6 +139,8 @@ def _check_recipe(recipe: Recipe, *, workers: int) -> None:
         raise _violation("optimizer.momentum", "is for SGD alone")
     if isinstance(recipe.architecture, KerasConfig) and recipe.precision != "float32":
         raise _violation("precision", "is said by the Keras config itself, layer by layer")
+    if recipe.xla and workers > 1:
+        raise _violation("xla", f"is for one worker, not {workers}: it compiles what a worker does by itself")
     if recipe.accumulation > recipe.batch_size:
         raise _violation("accumulation", f"must be at most the batch_size, {recipe.batch_size}")
 

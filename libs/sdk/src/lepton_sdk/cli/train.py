@@ -43,6 +43,7 @@ def command() -> None:
 @click.option("--learning-rate", type=float, default=0.0, help="Step size.  [default: 0.001]")
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
 @click.option("--workers", type=int, default=0, help="Processes that train together.  [default: 1]")
+@click.option("--xla", is_flag=True, help="Compile the steps with XLA: for small dense layers, or a GPU.")
 @click.option(
     "--slice-column",
     "slice_columns",
@@ -65,6 +66,7 @@ async def start(
     learning_rate: float,
     seed: int,
     workers: int,
+    xla: bool,
     slice_columns: tuple[str, ...],
     spec: str,
     job_id: str,
@@ -88,6 +90,7 @@ async def start(
     training.batch_size = batch_size or training.batch_size
     training.seed = seed or training.seed
     training.workers = workers or training.workers
+    training.xla = xla or training.xla
     training.slice_columns.extend(slice_columns)
     training.optimizer.learning_rate = learning_rate or training.optimizer.learning_rate
     job = await client.training.create(job_id or f"{stem[:40]}-{uuid.uuid4().hex[:8]}", training)

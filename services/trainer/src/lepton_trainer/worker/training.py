@@ -72,7 +72,7 @@ def train_and_evaluate(
     key = met.agreement["checkpoint"]
     saved = checkpoints.read(key) if key else None
     team = form_team(worker)
-    seed_everything(recipe.seed)
+    seed_everything(recipe.seed, xla=recipe.xla)
     training = examples[Split.TRAIN]
     try:
         with team.strategy.scope():
