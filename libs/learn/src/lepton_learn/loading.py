@@ -84,16 +84,17 @@ def load_examples(
     ]
     told(0, len(work))
 
-    def place(split: Split, start: int, shard: Shard) -> None:
+    def place(what: tuple[Split, int, Shard]) -> None:
         if stop_requested():
             raise Cancelled("the training was asked to stop")
+        split, start, shard = what
         records = read_records(store, manifest.schema, shard)
         part = parts[split]
         part.labels[start : start + shard.records] = manifest.transform.labels(records)
         part.rows.write(start, part.layout.pack(records))
 
     with ThreadPoolExecutor(_readers(parts, manifest, room), thread_name_prefix="reading") as pool:
-        for done, _ in enumerate(pool.map(place, *zip(*work, strict=True)) if work else (), 1):
+        for done, _ in enumerate(pool.map(place, work), 1):
             told(done, len(work))
     return {
         split: Examples.of_rows(part.layout, part.rows, labels=part.labels) for split, part in parts.items()
