@@ -42,9 +42,9 @@ def main() -> None:
     records = []
     for family in EPOCHS:
         records += _rates(family)
-    pause = _run("pause", "cnn")
-    records.append(_record("checkpoint, the training waits", pause["pause"], "ms", PAUSE_BAR_MS))
-    records.append(_record("checkpoint, until it is kept", pause["kept"], "ms"))
+    pause = _run("pause", "resnet")
+    records.append(_record("ResNet-20, checkpoint, training waits", pause["pause"], "ms", PAUSE_BAR_MS))
+    records.append(_record("ResNet-20, checkpoint, until it is kept", pause["kept"], "ms"))
     workers = _run("workers", "cnn")
     records += [
         _record("cnn, one worker", workers["one"], "steps/s"),
@@ -150,7 +150,7 @@ class _Clock:
 
 def _prepared(family: str) -> tuple[Any, Any, Any, Callable[[], Any]]:
     from lepton_learn.families import build_model
-    from lepton_learn.recipe import Cnn, Mlp
+    from lepton_learn.recipe import Cnn, Mlp, ResNet
     from lepton_learn.schema import Column, ColumnType, Schema, Transform
     from lepton_learn.transform import FittedTransform
 
@@ -161,7 +161,7 @@ def _prepared(family: str) -> tuple[Any, Any, Any, Callable[[], Any]]:
     images, digits = _digits()
     records = {"image": images, "digit": digits}
     transform = FittedTransform.fit(Schema(columns, "digit"), [records])
-    architecture = Cnn() if family == "cnn" else Mlp()
+    architecture = {"mlp": Mlp(), "cnn": Cnn(), "resnet": ResNet(depth=20)}[family]
     return transform, records, architecture, lambda: build_model(architecture, transform, label_scale=None)
 
 

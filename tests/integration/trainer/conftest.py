@@ -25,6 +25,7 @@ from lepton_common.server import Server, Service
 from lepton_common.settings import ServerSettings
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import TrainingKind
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
 from lepton_trainer.api import StudyServicer, TrainingServicer
@@ -52,6 +53,10 @@ BUILDING = dataset_pb2.DatasetVersion(
     name="datasets/digits/versions/3", status=job_pb2.JobStatus(state=job_pb2.JOB_STATE_RUNNING)
 )
 
+ARCHITECTURES = {
+    field.name for field in training_pb2.TrainingSpec.DESCRIPTOR.oneofs_by_name["architecture"].fields
+}
+
 
 class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
     """Knows the versions it is given; `latest` is the first of them."""
@@ -73,6 +78,16 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
 
     def __init__(self) -> None:
         self.versions: dict[str, model_pb2.ModelVersion] = {}
+
+    async def GetModelVersion(
+        self, request: model_pb2.GetModelVersionRequest, context: object
+    ) -> model_pb2.GetModelVersionResponse:
+        parent, _, number = request.name.partition("/versions/")
+        own = [one for one in self.versions.values() if one.name.startswith(f"{parent}/versions/")]
+        for version in reversed(own):
+            if number == "latest" or version.name == request.name:
+                return model_pb2.GetModelVersionResponse(model_version=version)
+        raise NotFound(f"{request.name!r} does not exist")
 
     async def CreateModelVersion(
         self, request: model_pb2.CreateModelVersionRequest, context: object
@@ -141,7 +156,7 @@ class Trainer:
         wanted: dict[str, Any] = {
             "dataset_version": DIGITS.name,
             "model": "models/digits",
-            **({} if "cnn" in spec or "keras_config" in spec else {"mlp": training_pb2.Mlp()}),
+            **({} if spec.keys() & ARCHITECTURES else {"mlp": training_pb2.Mlp()}),
             **spec,
         }
         request = training_pb2.CreateTrainingJobRequest(
@@ -216,14 +231,26 @@ async def running(
             descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
             add=training_pb2_grpc.add_TrainingServiceServicer_to_server,
             servicer=TrainingServicer(
-                jobs, datasets, controller=controller, launcher=launcher, objects=objects, studies=studies
+                jobs,
+                datasets,
+                Models(models),
+                controller=controller,
+                launcher=launcher,
+                objects=objects,
+                studies=studies,
             ),
         )
         searching = Service(
             descriptor=study_pb2.DESCRIPTOR.services_by_name["StudyService"],
             add=study_pb2_grpc.add_StudyServiceServicer_to_server,
             servicer=StudyServicer(
-                studies, jobs, datasets, controller=study_controller, launcher=launcher, objects=objects
+                studies,
+                jobs,
+                datasets,
+                Models(models),
+                controller=study_controller,
+                launcher=launcher,
+                objects=objects,
             ),
         )
         server = Server(

@@ -69,13 +69,14 @@ class Workplace:
         attempt: int = 1,
         index: int = 0,
         peers: Sequence[str] = ("",),
+        base: Mapping[str, Any] | None = None,
         input_memory_bytes: int = 0,
     ) -> subprocess.Popen[bytes]:
         """Start one worker of an attempt."""
-        spec: dict[str, Any] = {
-            "recipe": recipe,
-            "manifest": {"key": self.manifest.key, "sha256": self.manifest.sha256},
-        }
+        reference = {"key": self.manifest.key, "sha256": self.manifest.sha256}
+        spec: dict[str, Any] = {"recipe": recipe, "manifest": reference}
+        if base is not None:
+            spec["base"] = base
         if input_memory_bytes:
             spec["input_memory_bytes"] = input_memory_bytes
         files.write_spec(self.store, job, spec)
@@ -99,14 +100,21 @@ class Workplace:
         return process
 
     def start_team(
-        self, job: str, recipe: Mapping[str, Any], *, workers: int = 2, attempt: int = 1
+        self,
+        job: str,
+        recipe: Mapping[str, Any],
+        *,
+        workers: int = 2,
+        attempt: int = 1,
+        base: Mapping[str, Any] | None = None,
     ) -> list[subprocess.Popen[bytes]]:
         """Start all workers of an attempt."""
         with ExitStack() as stack:
             sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(workers)]
             peers = ["{}:{}".format(*one.getsockname()) for one in sockets]
         return [
-            self.start(job, recipe, attempt=attempt, index=index, peers=peers) for index in range(workers)
+            self.start(job, recipe, attempt=attempt, index=index, peers=peers, base=base)
+            for index in range(workers)
         ]
 
     def output(self, job: str, *, attempt: int = 1) -> Mapping[str, Any]:

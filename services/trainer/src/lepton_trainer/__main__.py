@@ -14,6 +14,7 @@ from lepton_common.rpc import connect
 from lepton_common.server import Service, main, serve
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import WORKER, TrainingKind
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
 from lepton_trainer.api import StudyServicer, TrainingServicer
@@ -53,14 +54,26 @@ async def run(*, worker: str = WORKER) -> None:
         descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
         add=add_TrainingServiceServicer_to_server,
         servicer=TrainingServicer(
-            jobs, datasets, controller=controller, launcher=launcher, objects=objects, studies=studies
+            jobs,
+            datasets,
+            Models(models),
+            controller=controller,
+            launcher=launcher,
+            objects=objects,
+            studies=studies,
         ),
     )
     searching = Service(
         descriptor=study_pb2.DESCRIPTOR.services_by_name["StudyService"],
         add=add_StudyServiceServicer_to_server,
         servicer=StudyServicer(
-            studies, jobs, datasets, controller=study_controller, launcher=launcher, objects=objects
+            studies,
+            jobs,
+            datasets,
+            Models(models),
+            controller=study_controller,
+            launcher=launcher,
+            objects=objects,
         ),
     )
     await serve(

@@ -2,20 +2,24 @@
 
 from lepton.training.v1 import training_pb2
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.specs import fill_in, recipe_of
+from lepton_trainer.base import check_base
 from lepton_trainer.training import DatasetVersion, check
 
 
-async def accept(spec: training_pb2.TrainingSpec, datasets: Datasets) -> DatasetVersion:
+async def accept(spec: training_pb2.TrainingSpec, datasets: Datasets, models: Models) -> DatasetVersion:
     """Check a spec and write into it what it leaves to the server; return the dataset version it is for.
 
     Raises:
-        NotFound: There is no such dataset version.
-        DependencyUnavailable: The dataset service does not answer.
+        NotFound: There is no such dataset version, or no such base model.
+        WrongState: The base model is an exported one.
+        DependencyUnavailable: The dataset service or the registry does not answer.
         LeptonError: It cannot be trained; see `training.check`.
     """
     dataset = await datasets.get(spec.dataset_version)
     fill_in_checked(spec, dataset)
+    await fill_in_base(spec, models)
     return dataset
 
 
@@ -29,3 +33,17 @@ def fill_in_checked(spec: training_pb2.TrainingSpec, dataset: DatasetVersion) ->
     check(recipe, dataset, workers=spec.workers or 1)
     fill_in(spec, recipe)
     spec.dataset_version = dataset.name
+
+
+async def fill_in_base(spec: training_pb2.TrainingSpec, models: Models) -> None:
+    """Check the model that a spec wants to begin with, and write its version into it.
+
+    Raises:
+        NotFound: There is none.
+        WrongState: It is an exported one.
+        DependencyUnavailable: The registry does not answer.
+    """
+    if spec.HasField("base_model"):
+        base = await models.get(spec.base_model.model_version)
+        check_base(base)
+        spec.base_model.model_version = base.name

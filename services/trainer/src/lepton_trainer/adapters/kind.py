@@ -16,6 +16,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_common.registration import register
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.models import Models, encode_node
 from lepton_trainer.adapters.specs import recipe_of
 from lepton_trainer.lineage import Node, chain
 
@@ -53,13 +54,19 @@ class TrainingKind:
         The lineage is written down with it: when the training is done the dataset version may be gone.
         """
         dataset = await self._datasets.get(job.spec.dataset_version)
+        base = None
+        if job.spec.HasField("base_model"):
+            base = await Models(self._models).get(job.spec.base_model.model_version)
+        lineage = chain(job.name, dataset, base=() if base is None else base.lineage)
         spec: dict[str, Any] = {
             "recipe": recipe_of(job.spec).to_dict(),
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},
-            "lineage": [node.to_dict() for node in chain(job.name, dataset)],
+            "lineage": [node.to_dict() for node in lineage],
         }
         if self._input_memory_bytes:
             spec["input_memory_bytes"] = self._input_memory_bytes
+        if base is not None:
+            spec["base"] = {"files": base.files, "freeze": job.spec.base_model.freeze}
         if job.study:
             # Most trials come to nothing: what they made goes with them.
             spec["artifacts"] = files.prefix(life.key(job))
@@ -90,13 +97,3 @@ class TrainingKind:
 
 def _leave(stored: TrainingJob) -> None:
     """Change nothing."""
-
-
-def encode_node(node: Node) -> model_pb2.LineageNode:
-    """Return a link of the chain as the registry keeps it."""
-    return model_pb2.LineageNode(
-        name=node.name,
-        kind=model_pb2.LineageKind.Value(f"LINEAGE_KIND_{node.kind}"),
-        digest=node.digest,
-        parents=node.parents,
-    )

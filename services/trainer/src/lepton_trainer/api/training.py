@@ -13,6 +13,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.models import Models
 
 
 class TrainingServicer:
@@ -22,6 +23,7 @@ class TrainingServicer:
         self,
         jobs: Collection[training_pb2.TrainingJob],
         datasets: Datasets,
+        models: Models,
         *,
         controller: Controller[training_pb2.TrainingJob],
         launcher: Launcher,
@@ -32,6 +34,7 @@ class TrainingServicer:
         self._jobs = jobs
         self._studies = studies
         self._datasets = datasets
+        self._models = models
         self._controller = controller
         self._launcher = launcher
         self._objects = objects
@@ -48,7 +51,7 @@ class TrainingServicer:
         )
         # A retry gets what it asked for even when the dataset is gone by now.
         if await self._jobs.find(job.name) is None:
-            await accept(job.spec, self._datasets)
+            await accept(job.spec, self._datasets, self._models)
         created = await self._jobs.create(job, request_id=request.request_id)
         self._controller.wake()
         return training_pb2.CreateTrainingJobResponse(training_job=created)

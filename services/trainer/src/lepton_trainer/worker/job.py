@@ -7,11 +7,12 @@ takes ten seconds; the records are read meanwhile.
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from lepton_common.errors import Cancelled, SchemaViolation
 from lepton_common.jobs.worker import Worker
-from lepton_common.manifests import put_blob
+from lepton_common.manifests import Blob, fetch_blob, put_blob
 from lepton_learn.examples import Examples
 from lepton_learn.keras_config import check_config
 from lepton_learn.loading import Room, load_examples
@@ -31,9 +32,10 @@ def run_job(worker: Worker) -> dict[str, Any]:
         `{"files": [{path, sha256, size_bytes, key}], "signature": {...}, "metrics": {name: figure}}`.
 
     Raises:
-        UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset.
+        UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset, or the base is
+            no model that it could take weights from.
         TooLarge: neither memory nor the local disk holds the records.
-        NotFound, ChecksumMismatch, MalformedFile: a shard is not what was written.
+        NotFound, ChecksumMismatch, MalformedFile: a shard or a file of the base is not what was written.
         SchemaViolation: the dataset version has nothing to learn from.
         Cancelled: the worker was asked to stop; the last step is kept for the next attempt.
         DependencyUnavailable: the other workers did not come.
@@ -50,6 +52,7 @@ def run_job(worker: Worker) -> dict[str, Any]:
         # Meanwhile.
         from lepton_trainer.worker.training import train_and_evaluate
 
+        base = _fetch_base(worker)
         examples = loading.result()
     if worker.stop_requested:
         raise Cancelled("the training was asked to stop")
@@ -60,6 +63,7 @@ def run_job(worker: Worker) -> dict[str, Any]:
         recipe,
         transform=manifest.transform,
         examples=examples,
+        base=base,
         slices=lambda split: read_columns(worker.objects, manifest, split, recipe.slice_columns),
     )
     if worker.index > 0:
@@ -92,6 +96,19 @@ def _load(worker: Worker, manifest: Manifest) -> Mapping[Split, Examples]:
         told=lambda done, total: worker.progress("reading", done, total, "shard"),
         stop_requested=lambda: worker.stop_requested,
     )
+
+
+def _fetch_base(worker: Worker) -> Path | None:
+    """The folder with the files of the model version to begin with; None without one."""
+    if "base" not in worker.spec:
+        return None
+    folder = worker.directory / "base"
+    for file in worker.spec["base"]["files"]:
+        blob = Blob(key=file["key"], sha256=file["sha256"], size_bytes=file["size_bytes"])
+        target = folder / file["path"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fetch_blob(worker.objects, blob, target)
+    return folder
 
 
 def _check(manifest: Manifest, recipe: Recipe) -> None:
