@@ -150,7 +150,7 @@ class _Clock:
 
 def _prepared(family: str) -> tuple[Any, Any, Any, Callable[[], Any]]:
     from lepton_learn.families import build_model
-    from lepton_learn.recipe import Cnn, Mlp, ResNet
+    from lepton_learn.recipe import Architecture, Cnn, Mlp, ResNet
     from lepton_learn.schema import Column, ColumnType, Schema, Transform
     from lepton_learn.transform import FittedTransform
 
@@ -161,7 +161,8 @@ def _prepared(family: str) -> tuple[Any, Any, Any, Callable[[], Any]]:
     images, digits = _digits()
     records = {"image": images, "digit": digits}
     transform = FittedTransform.fit(Schema(columns, "digit"), [records])
-    architecture = {"mlp": Mlp(), "cnn": Cnn(), "resnet": ResNet(depth=20)}[family]
+    architectures: dict[str, Architecture] = {"mlp": Mlp(), "cnn": Cnn(), "resnet": ResNet(depth=20)}
+    architecture = architectures[family]
     return transform, records, architecture, lambda: build_model(architecture, transform, label_scale=None)
 
 
