@@ -132,8 +132,8 @@ class ScratchRows:
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
         """A copy of the rows at these places."""
-        # One read for each, a microsecond: what is looked at in a mapped file counts as memory of the process,
-        # up to a huge page around every row, and so the whole file does before an epoch is over.
+        # One read for each takes a microsecond. What is looked at in a mapped file counts as memory of the
+        # process, up to a huge page around every row, and so the whole file does before an epoch is over.
         offsets = (places * self._row_bytes).tolist()
         found = bytearray().join([os.pread(self._handle, self._row_bytes, offset) for offset in offsets])
         return np.frombuffer(found, np.uint8).reshape(len(places), self._row_bytes)
