@@ -26,6 +26,7 @@ from lepton.training.v1.training_pb2 import (
     Mlp,
     Optimizer,
     ResNet,
+    Tcn,
     TrainingSpec,
     TwoTower,
     WideAndDeep,
@@ -78,6 +79,7 @@ FULL = TrainingSpec(
             TrainingSpec(cnn=Cnn()),
             TrainingSpec(cnn=Cnn(filters=[32, 64], dense_units=128, dropout=0.25), **FILLED),
         ),
+        (TrainingSpec(tcn=Tcn()), TrainingSpec(tcn=Tcn(filters=32, kernel_size=3, dropout=0.1), **FILLED)),
         (
             TrainingSpec(keras_config=KerasConfig(json="{}")),
             TrainingSpec(keras_config=KerasConfig(json="{}"), **FILLED),
@@ -108,6 +110,7 @@ FULL = TrainingSpec(
     ids=[
         "mlp",
         "cnn",
+        "tcn",
         "keras config",
         "resnet",
         "large resnet",

@@ -1,12 +1,12 @@
 """Training jobs."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from grpc import aio
 
 from lepton.training.v1 import training_pb2, training_pb2_grpc
-from lepton_sdk.calls import call, pages, watch
+from lepton_sdk.calls import call, collect, pages, watch
 
 
 class Training:
@@ -56,6 +56,11 @@ class Training:
         """Ask the job to stop."""
         request = training_pb2.CancelTrainingJobRequest(name=name)
         return (await call(self._stub.CancelTrainingJob, request)).training_job
+
+    async def logs(self, name: str) -> Sequence[training_pb2.ReadTrainingJobLogsResponse]:
+        """What the workers of the job wrote, the last MiB of each."""
+        request = training_pb2.ReadTrainingJobLogsRequest(name=name)
+        return await collect(self._stub.ReadTrainingJobLogs, request)
 
     async def delete(self, name: str) -> None:
         """Delete a job that has ended."""

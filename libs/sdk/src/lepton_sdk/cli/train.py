@@ -30,7 +30,7 @@ def command() -> None:
 )
 @click.option(
     "--family",
-    type=click.Choice(["cnn", "mlp", "resnet", "two_tower", "wide_and_deep"]),
+    type=click.Choice(["cnn", "mlp", "resnet", "tcn", "two_tower", "wide_and_deep"]),
     help="Architecture, where --spec names none.",
 )
 @click.option(
@@ -50,6 +50,9 @@ def command() -> None:
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
 @click.option("--workers", type=int, default=0, help="Processes that train together.  [default: 1]")
 @click.option("--xla", is_flag=True, help="Compile the steps with XLA: for small dense layers, or a GPU.")
+@click.option("--gpus", type=int, default=0, help="In a cluster: GPUs of each process.")
+@click.option("--gpu-product", default="", help="In a cluster: which GPU, as NVIDIA-H100-80GB-HBM3.")
+@click.option("--queue", default="", help="In a cluster: the queue of Kueue that decides when it starts.")
 @click.option(
     "--slice-column",
     "slice_columns",
@@ -75,6 +78,9 @@ async def start(
     seed: int,
     workers: int,
     xla: bool,
+    gpus: int,
+    gpu_product: str,
+    queue: str,
     slice_columns: tuple[str, ...],
     spec: str,
     job_id: str,
@@ -105,6 +111,11 @@ async def start(
     training.seed = seed or training.seed
     training.workers = workers or training.workers
     training.xla = xla or training.xla
+    if gpus or gpu_product or queue:
+        placement = training.placement
+        placement.gpus = gpus or placement.gpus
+        placement.gpu_product = gpu_product or placement.gpu_product
+        placement.queue = queue or placement.queue
     training.slice_columns.extend(slice_columns)
     training.optimizer.learning_rate = learning_rate or training.optimizer.learning_rate
     job = await client.training.create(job_id or f"{stem[:40]}-{uuid.uuid4().hex[:8]}", training)
@@ -141,6 +152,20 @@ async def plot(client: Client, output: Output, job: str, png: Path | None) -> No
         output.document([as_dict(series) for series in found.status.metrics])
     else:
         click.echo(plots.curves_text(found.status.metrics) or f"{found.name} has no metrics yet")
+
+
+@command.command()
+@click.argument("job")
+@connected
+async def logs(client: Client, output: Output, job: str) -> None:
+    """Print what the workers of JOB wrote, also those that were lost."""
+    found = await client.training.logs(full_name("trainingJobs", job))
+    if output.json:
+        output.document([{"worker": log.worker, "text": log.text} for log in found])
+        return
+    for log in found:
+        click.echo(f"--- {log.worker}")
+        click.echo(log.text.rstrip())
 
 
 def describe(output: Output, job: training_pb2.TrainingJob) -> None:

@@ -56,7 +56,7 @@ class CompressionKind:
             "manifest": {"key": manifest.key, "sha256": manifest.sha256},
             "lineage": [made_by, *source.lineage],
         }
-        return self._worker, spec, 1
+        return Work(module=self._worker, spec=spec)
 
     async def complete(
         self, job: CompressionJob, outcome: Mapping[str, Any]

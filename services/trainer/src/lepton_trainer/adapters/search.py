@@ -50,6 +50,7 @@ from lepton_trainer.study import (
     wanted,
     without_value,
 )
+from lepton_trainer.training import MAX_LOCAL_WORKERS
 
 STUDY_LABEL = "lepton.dev/study"
 """Label of a trial's training job: the id of its study."""
@@ -106,6 +107,7 @@ class StudySearch:
         objects: ObjectStore,
         datasets: Datasets,
         models: model_pb2_grpc.ModelServiceAsyncStub,
+        most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Bring `studies` to their end by means of `jobs`, both in `store`."""
         self._store = store
@@ -113,6 +115,7 @@ class StudySearch:
         self._jobs = jobs
         self._objects = objects
         self._datasets = datasets
+        self._most_workers = most_workers
         self._models = models
         self._courses: dict[str, dict[int, Course]] = {}
         """What ended trials have measured, by the uid of their study: it does not change any more."""
@@ -234,7 +237,8 @@ class StudySearch:
         if await self._jobs.find(trial.training_job) is not None:
             raise AlreadyExists(f"{trial.training_job!r} exists already and is no trial of this study")
         spec = trial_spec(study.spec, decode_trial(trial).parameters)
-        await accept(spec, self._datasets, Models(self._models))
+        models = Models(self._models)
+        await accept(spec, self._datasets, models, most_workers=self._most_workers)
         labels = {**study.labels, STUDY_LABEL: study.name.partition("/")[2], TRIAL_LABEL: str(trial.number)}
         return training_pb2.TrainingJob(
             name=trial.training_job, labels=labels, spec=spec, status=life.queued(), study=study.name
