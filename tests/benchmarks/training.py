@@ -1,69 +1,116 @@
-"""How fast the training loop is beside Keras's own `fit`, on the same model and data.
+"""How fast the training loop is; what the loader, checkpoints and restarts cost; what XLA and workers bring.
 
     make bench-training
 
-Prints a table and writes `build/bench/training.json` as records `name, value, unit, bar, holds`. Both train
+Prints a table and writes `build/bench/training.json` as records `name, value, unit, bar, holds`. On the same
+model and data the loop trains from memory, from the local disk and compiled by XLA, beside Keras's own `fit`,
 in processes of their own, in turn: the loop computes the same bits at every run, and `fit` is free not to.
 What is timed begins after the first epochs, when all is compiled. Of the rounds' ratios the median counts.
+Run it on an otherwise idle machine.
 """
 
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import training_workers
 
-ROUNDS = 5
-EPOCHS = {"mlp": 60, "cnn": 12}
-FIRST_EPOCHS = 4
+ROUNDS = 3
+EPOCHS = {"mlp": 40, "cnn": 7}
+XLA_EPOCHS = {"mlp": 40, "cnn": 4}
+FIRST_EPOCHS = 2
 BATCH = 64
-BAR = 1.0
+FIT_BAR = 1.0
+LOADER_BAR = 0.95
+PAUSE_BAR_MS = 50.0
+PAUSES = 20
 
 
 def main() -> None:
     """Measure, print, write."""
     if len(sys.argv) > 1:
-        print(json.dumps(measure(sys.argv[1], sys.argv[2])))
+        print(json.dumps(measure(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
         return
     records = []
     for family in EPOCHS:
-        pairs = [[_steps_per_second(who, family) for who in ("loop", "fit")] for _ in range(ROUNDS)]
-        loop, fit = (statistics.median(column) for column in zip(*pairs, strict=True))
-        ratio = statistics.median(own / other for own, other in pairs)
-        records += [
-            {"name": f"{family}, loop", "value": loop, "unit": "steps/s", "bar": None, "holds": True},
-            {"name": f"{family}, Keras fit", "value": fit, "unit": "steps/s", "bar": None, "holds": True},
-            {
-                "name": f"{family}, loop / fit",
-                "value": ratio,
-                "unit": "ratio",
-                "bar": BAR,
-                "holds": ratio >= BAR,
-            },
-        ]
+        records += _rates(family)
+    pause = _run("pause", "resnet")
+    records.append(_record("ResNet-20, checkpoint, training waits", pause["pause"], "ms", PAUSE_BAR_MS))
+    records.append(_record("ResNet-20, checkpoint, until it is kept", pause["kept"], "ms"))
+    workers = _run("workers", "cnn")
+    records += [
+        _record("cnn, one worker", workers["one"], "steps/s"),
+        _record("cnn, two workers", workers["two"], "steps/s"),
+        _record("cnn, two workers / one", workers["two"] / workers["one"], "ratio"),
+        _record("killed, from process start to the next step", workers["resume"], "s"),
+    ]
     for record in records:
-        print(f"{record['name']:20} {record['value']:10.2f} {record['unit']}")
+        bar = "" if record["bar"] is None else f"(bar {record['bar']:g}: {record['holds']})"
+        print(f"{record['name']:45} {record['value']:10.2f} {record['unit']:8} {bar}".rstrip())
     target = Path("build/bench/training.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(records, indent=1))
 
 
-def _steps_per_second(who: str, family: str) -> float:
-    done = subprocess.run([sys.executable, __file__, who, family], capture_output=True, check=True)
-    return float(done.stdout.split()[-1])
+def _record(name: str, value: float, unit: str, bar: float | None = None) -> dict[str, Any]:
+    """A figure; times may be at most their bar, ratios must be at least theirs."""
+    holds = bar is None or (value <= bar if unit == "ms" else value >= bar)
+    return {"name": name, "value": value, "unit": unit, "bar": bar, "holds": holds}
 
 
-def measure(who: str, family: str) -> float:
-    """Steps a second of `loop` or `fit`, from the end of the first epochs on."""
+def _rates(family: str) -> list[dict[str, Any]]:
+    loops, fits = [], []
+    for place in range(ROUNDS):
+        loops.append(_run("loop", family, place))
+        fits.append(_run("fit", family)["fit"])
+    compiled = _run("xla", family)["xla"]
+    memory, disk = (statistics.median(loop[name] for loop in loops) for name in ("memory", "disk"))
+    to_fit = statistics.median(loop["memory"] / fit for loop, fit in zip(loops, fits, strict=True))
+    to_memory = statistics.median(loop["disk"] / loop["memory"] for loop in loops)
+    return [
+        _record(f"{family}, loop", memory, "steps/s"),
+        _record(f"{family}, Keras fit", statistics.median(fits), "steps/s"),
+        _record(f"{family}, loop / fit", to_fit, "ratio", FIT_BAR),
+        _record(f"{family}, loop from disk", disk, "steps/s"),
+        _record(f"{family}, from disk / from memory", to_memory, "ratio", LOADER_BAR),
+        _record(f"{family}, loop with XLA", compiled, "steps/s"),
+        _record(f"{family}, with XLA / without", compiled / memory, "ratio"),
+    ]
+
+
+def _run(what: str, family: str, place: int = 0) -> dict[str, float]:
+    command = [sys.executable, __file__, what, family, str(place)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(what: str, family: str, place: int) -> dict[str, float]:
+    """What one process finds out; `place` is that of its round."""
     from lepton_learn import environment
 
     environment.prepare()
-    return {"loop": _measure_loop, "fit": _measure_fit}[who](family)
+    match what:
+        case "loop":
+            # Whoever is first has the caches cold.
+            homes = ("memory", "disk") if place % 2 == 0 else ("disk", "memory")
+            return {home: _measure_loop(family, home=home, epochs=EPOCHS[family]) for home in homes}
+        case "xla":
+            return {"xla": _measure_loop(family, home="memory", epochs=XLA_EPOCHS[family], xla=True)}
+        case "pause":
+            return _measure_pause(family)
+        case "workers":
+            return _measure_workers(family)
+        case _:
+            return {"fit": _measure_fit(family)}
 
 
 def _digits() -> tuple[Any, Any]:
@@ -103,7 +150,7 @@ class _Clock:
 
 def _prepared(family: str) -> tuple[Any, Any, Any, Callable[[], Any]]:
     from lepton_learn.families import build_model
-    from lepton_learn.recipe import Cnn, Mlp
+    from lepton_learn.recipe import Architecture, Cnn, Mlp, ResNet
     from lepton_learn.schema import Column, ColumnType, Schema, Transform
     from lepton_learn.transform import FittedTransform
 
@@ -114,35 +161,85 @@ def _prepared(family: str) -> tuple[Any, Any, Any, Callable[[], Any]]:
     images, digits = _digits()
     records = {"image": images, "digit": digits}
     transform = FittedTransform.fit(Schema(columns, "digit"), [records])
-    architecture = Cnn() if family == "cnn" else Mlp()
+    architectures: dict[str, Architecture] = {"mlp": Mlp(), "cnn": Cnn(), "resnet": ResNet(depth=20)}
+    architecture = architectures[family]
     return transform, records, architecture, lambda: build_model(architecture, transform, label_scale=None)
 
 
-def _measure_loop(family: str) -> float:
+def _examples(transform: Any, records: Any, home: str) -> Any:
+    """The records in memory, or in a file."""
     from lepton_learn.examples import Examples
-    from lepton_learn.loop import seed_everything, train
+    from lepton_learn.rows import Layout, ScratchRows
+
+    if home == "memory":
+        return Examples(transform, records)
+    labels = transform.labels(records)
+    layout = Layout.of(transform, len(labels), limit_bytes=0)
+    rows = ScratchRows(Path(tempfile.gettempdir()), len(labels), layout.row_bytes)
+    rows.write(0, layout.pack(records))
+    return Examples.of_rows(layout, rows, labels=labels)
+
+
+def _recipe(architecture: Any, epochs: int) -> Any:
     from lepton_learn.recipe import Convergence, Recipe
+
+    return Recipe(
+        architecture=architecture,
+        batch_size=BATCH,
+        max_epochs=epochs,
+        convergence=Convergence(patience=0),
+    )
+
+
+def _measure_loop(family: str, *, home: str, epochs: int, xla: bool = False) -> float:
+    from lepton_learn.loop import seed_everything, train
     from lepton_learn.task import Classification
 
     transform, records, architecture, build = _prepared(family)
-    recipe = Recipe(
-        architecture=architecture,
-        batch_size=BATCH,
-        max_epochs=EPOCHS[family],
-        convergence=Convergence(patience=0),
-    )
-    seed_everything(recipe.seed)
+    recipe = replace(_recipe(architecture, epochs), xla=xla)
+    seed_everything(recipe.seed, xla=xla)
     clock = _Clock()
-    nothing = Examples(transform, {name: column[:0] for name, column in records.items()})
     train(
         build(),
         Classification(from_logits=True),
         recipe=recipe,
-        training=Examples(transform, records),
-        validation=nothing,
+        training=_examples(transform, records, home),
+        validation=_examples(transform, {name: column[:0] for name, column in records.items()}, "memory"),
         observer=clock,
     )
     return clock.steps_per_second(-(-len(records["digit"]) // BATCH))
+
+
+def _measure_pause(family: str) -> dict[str, float]:
+    """Milliseconds that a training waits for a checkpoint, and that it takes to be kept; medians."""
+    from lepton_common.objects import ObjectStore
+    from lepton_learn.checkpoints import Checkpoints, Saver, State, snapshot
+    from lepton_learn.update import Update
+
+    *_, architecture, build = _prepared(family)
+    model = build()
+    recipe = _recipe(architecture, 1)
+    update = Update(recipe.optimizer, model.trainable_variables, steps=1, scaled=False)
+    state = State(best_weights=tuple(model.get_weights()))
+    pauses, kept = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for step in range(PAUSES):
+            checkpoints = Checkpoints(ObjectStore(f"file://{folder}"), "jobs/j/checkpoints")
+            saver = Saver(checkpoints, before=lambda: None, seconds=0.0)
+            begun = time.perf_counter()
+            saver.save(step, snapshot(state, model, update))
+            pauses.append(time.perf_counter() - begun)
+            saver.close()
+            kept.append(time.perf_counter() - begun)
+    return {"pause": 1000 * statistics.median(pauses), "kept": 1000 * statistics.median(kept)}
+
+
+def _measure_workers(family: str) -> dict[str, float]:
+    from lepton_learn.recipe import Recipe
+
+    transform, records, architecture, _ = _prepared(family)
+    recipe: Recipe = _recipe(architecture, 10_000)
+    return training_workers.measure(transform, records, recipe.to_dict())
 
 
 def _measure_fit(family: str) -> float:

@@ -18,12 +18,16 @@ import pytest
 
 from lepton.job.v1 import job_pb2
 from lepton.training.v1 import training_pb2, training_pb2_grpc
+from lepton_common.jobs import files
+from lepton_common.jobs import job as life
+from lepton_common.objects import ObjectStore
 from lepton_common.rpc import connect
 
 if TYPE_CHECKING:
     from .conftest import Neighbours
 
 REST_BYTES = 200 * 1024 * 1024
+INPUT_BYTES = 7 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def running(folder: Path, neighbours: Neighbours) -> Iterator[Process]:
         "LEPTON_RUN_DIRECTORY": str(folder / "run"),
         "LEPTON_DATA_INGEST_ADDRESS": neighbours.addresses["datasets"],
         "LEPTON_REGISTRY_ADDRESS": neighbours.addresses["models"],
+        "LEPTON_INPUT_MEMORY_BYTES": str(INPUT_BYTES),
     }
     with subprocess.Popen([sys.executable, "-m", "lepton_trainer"], env=os.environ | environment) as handle:
         try:
@@ -90,6 +95,8 @@ async def test_what_was_accepted_is_there_after_a_kill(tmp_path: Path, neighbour
     assert {job.uid for job in seen} == {created.uid}
     assert seen[-1].status.state == job_pb2.JOB_STATE_FAILED
     assert "digits/manifests" in seen[-1].status.message
+    told = files.read_spec(ObjectStore(f"file://{tmp_path}/objects"), life.key(seen[-1]))
+    assert told["input_memory_bytes"] == INPUT_BYTES
 
 
 @pytest.mark.parametrize("missing", ["LEPTON_DATABASE_URL", "LEPTON_RUN_DIRECTORY"])

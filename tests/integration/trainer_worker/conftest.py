@@ -70,10 +70,15 @@ class Workplace:
         index: int = 0,
         peers: Sequence[str] = ("",),
         base: Mapping[str, Any] | None = None,
+        input_memory_bytes: int = 0,
     ) -> subprocess.Popen[bytes]:
         """Start one worker of an attempt."""
         reference = {"key": self.manifest.key, "sha256": self.manifest.sha256}
-        spec = {"recipe": recipe, "manifest": reference} | ({} if base is None else {"base": base})
+        spec: dict[str, Any] = {"recipe": recipe, "manifest": reference}
+        if base is not None:
+            spec["base"] = base
+        if input_memory_bytes:
+            spec["input_memory_bytes"] = input_memory_bytes
         files.write_spec(self.store, job, spec)
         directory = self.root.parent / f"{job}-{attempt}-{index}"
         directory.mkdir()

@@ -89,6 +89,16 @@ def test_a_training_that_is_killed_at_random_ends_with_the_same_weights(
     assert disturbed["metrics"] == whole["metrics"]
 
 
+def test_records_that_do_not_fit_into_memory_are_learnt_from_all_the_same(
+    open_workplace: Callable[[Batch], Workplace],
+) -> None:
+    workplace = open_workplace(digits())
+    recipe = {**SMALL, "max_epochs": 3}
+    assert workplace.start("roomy", recipe).wait(PATIENCE_SECONDS) == 0
+    assert workplace.start("tight", recipe, input_memory_bytes=1000).wait(PATIENCE_SECONDS) == 0
+    assert workplace.output("tight")["files"] == workplace.output("roomy")["files"]
+
+
 def test_a_training_begins_with_a_model_or_tells_why_it_cannot(
     open_workplace: Callable[[Batch], Workplace],
 ) -> None:

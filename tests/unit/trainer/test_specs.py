@@ -64,6 +64,7 @@ FULL = TrainingSpec(
     balance_classes=True,
     augmentation=Augmentation(flip=True, shift=2),
     slice_columns=["sex", "age"],
+    xla=True,
 )
 
 
@@ -161,6 +162,7 @@ def test_a_full_spec_is_its_recipe() -> None:
         balance_classes=True,
         augmentation=recipe.Augmentation(flip=True, shift=2),
         slice_columns=("sex", "age"),
+        xla=True,
     )
 
 

@@ -132,6 +132,12 @@ def test_only_a_dataset_version_that_was_built_is_accepted(state: str, words: st
         check(MLP, replace(DIGITS, state=state), workers=1)
 
 
+def test_steps_that_several_workers_take_together_are_not_compiled() -> None:
+    check(replace(MLP, xla=True), DIGITS, workers=1)
+    with pytest.raises(InvalidField, match="xla: is for one worker, not 2"):
+        check(replace(MLP, xla=True), DIGITS, workers=2)
+
+
 def test_a_version_without_training_records_is_refused() -> None:
     with pytest.raises(WrongState, match="no records in its training split"):
         check(MLP, replace(DIGITS, training_records=0), workers=1)

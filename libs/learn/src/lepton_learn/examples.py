@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lepton_learn.schema import Batch, ColumnType
+from lepton_learn.rows import Layout, MemoryRows, Rows
+from lepton_learn.schema import Batch
 from lepton_learn.transform import FittedTransform
 
 
@@ -26,36 +27,35 @@ class LabelScale:
 
 
 class Examples:
-    """One split in memory.
-
-    Inputs are transformed once, unless that takes much memory: a single image column stays as bytes, a
-    quarter of its size as float32, and so do records that one-hot columns blow up. Those are transformed
-    batch by batch.
-    """
+    """One split, its inputs in rows and its labels in memory."""
 
     def __init__(
         self, transform: FittedTransform, records: Batch, *, transformed_limit_bytes: int = 1 << 30
     ) -> None:
-        """Take the raw records of a split.
+        """Take the raw records of a split into memory.
 
         Args:
             transform: the dataset's.
             records: all columns of the split, raw.
-            transformed_limit_bytes: inputs that take more are transformed batch by batch.
+            transformed_limit_bytes: inputs that take more are transformed batch by batch, if that saves room.
 
         Raises:
             SchemaViolation: a label is not among the classes.
         """
         self._transform = transform
         self._labels = transform.labels(records)
-        features = transform.schema.features
-        self._raw = {column.name: records[column.name] for column in features}
-        self._inputs: NDArray[np.float32] | None = None
-        size = 4 * len(self) * int(np.prod(transform.input_shape))
-        one_image = len(features) == 1 and features[0].type is ColumnType.IMAGE
-        if not one_image and size <= transformed_limit_bytes:
-            self._inputs = transform.inputs(self._raw)
-            self._raw = {}
+        self._layout = Layout.of(transform, len(self._labels), limit_bytes=transformed_limit_bytes)
+        self._rows: Rows = MemoryRows(self._layout.pack(records))
+
+    @classmethod
+    def of_rows(cls, layout: Layout, rows: Rows, *, labels: NDArray[Any]) -> "Examples":
+        """A split whose rows are there already, in this layout, with its labels, transformed."""
+        examples = cls.__new__(cls)
+        examples._transform = layout.transform
+        examples._labels = labels
+        examples._layout = layout
+        examples._rows = rows
+        return examples
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -72,7 +72,4 @@ class Examples:
 
     def take(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """The inputs float32 [n, *input_shape] and the labels [n, ...] at these n places."""
-        if self._inputs is not None:
-            return self._inputs[places], self._labels[places]
-        raw = {name: values[places] for name, values in self._raw.items()}
-        return self._transform.inputs(raw), self._labels[places]
+        return self._layout.unpack(self._rows.take(places)), self._labels[places]

@@ -46,7 +46,7 @@ def read_split(store: ObjectStore, manifest: Manifest, split: Split) -> Batch:
     starts = np.cumsum([0, *(shard.records for shard in shards)])
 
     def place(start: int, shard: Shard) -> None:
-        for name, values in _read(store, manifest.schema, shard).items():
+        for name, values in read_records(store, manifest.schema, shard).items():
             batch[name][start : start + shard.records] = values
 
     with ThreadPoolExecutor(_PARALLEL_READS) as pool:
@@ -64,7 +64,7 @@ def read_columns(store: ObjectStore, manifest: Manifest, split: Split, names: tu
         return {}
     parts = [{name: empty_batch(manifest.schema)[name] for name in names}]
     for shard in manifest.shards(split):
-        records = _read(store, manifest.schema, shard)
+        records = read_records(store, manifest.schema, shard)
         parts.append({name: records[name] for name in names})
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
@@ -76,12 +76,17 @@ def iterate(store: ObjectStore, manifest: Manifest, split: Split, *, batch_size:
         NotFound, ChecksumMismatch, MalformedFile: as `read_split`.
     """
     for shard in manifest.shards(split):
-        records = _read(store, manifest.schema, shard)
+        records = read_records(store, manifest.schema, shard)
         for start in range(0, shard.records, batch_size):
             yield {name: values[start : start + batch_size] for name, values in records.items()}
 
 
-def _read(store: ObjectStore, schema: Schema, shard: Shard) -> Batch:
+def read_records(store: ObjectStore, schema: Schema, shard: Shard) -> Batch:
+    """The records of a shard; the arrays are read-only views where that saves a copy.
+
+    Raises:
+        NotFound, ChecksumMismatch, MalformedFile: as `read_split`.
+    """
     records = read_shard(get_blob(store, shard.blob))
     for name, expected in empty_batch(schema).items():
         values = records.get(name)

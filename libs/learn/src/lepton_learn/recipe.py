@@ -208,6 +208,8 @@ class Recipe:
     """Whether all classes count the same together."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes to images."""
+    xla: bool = False
+    """Whether steps are compiled by XLA."""
     slice_columns: tuple[str, ...] = ()
     """Columns by whose values the evaluation is told apart too."""
 

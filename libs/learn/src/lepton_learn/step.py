@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from lepton_common.errors import InvalidModel
 from lepton_learn import augmentation
 from lepton_learn.batches import Block
 from lepton_learn.recipe import Recipe
@@ -42,12 +43,19 @@ def compile_steps(
             `recipe.accumulation`.
         like: a block of this process, of any number of steps.
 
+    Raises:
+        InvalidModel: the recipe asks for XLA, which cannot compile what several replicas do between them.
+
     Returns:
         A function of a block's `inputs`, `labels`, `weights` and `counts`, of `total` float64 and `notes`
         float32 [n]. It returns `total` with the sum over the steps of loss times count added, and the sum of
         all replicas' `notes`.
     """
     replica_step = _replica_step(model, task, update=update, recipe=recipe, team=team, batch_size=batch_size)
+    if recipe.xla:
+        if team.replicas > 1:
+            raise InvalidModel("xla compiles the steps of one replica, and there are several: leave it out")
+        replica_step = tf.function(replica_step, jit_compile=True)
 
     def steps(inputs: Any, labels: Any, weights: Any, counts: Any, total: Any, notes: Any) -> Any:
         notes = team.sum(notes)

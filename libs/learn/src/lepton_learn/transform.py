@@ -84,6 +84,19 @@ class FittedTransform:
             return (len(fitted.values),) if column.transform is Transform.ONE_HOT else (1,)
         return column.shape or (1,)
 
+    def coded(self, batch: Mapping[str, NDArray[Any]]) -> Batch:
+        """Raw feature columns with nothing but numbers in them.
+
+        Returns:
+            By column: values that a vocabulary knows as their places, int32 [n]; others as they are.
+        """
+        return {
+            column.name: fitted.places(batch[column.name]).astype(np.int32)
+            if isinstance(fitted := self.fitted[column.name], Vocabulary)
+            else batch[column.name]
+            for column in self.schema.features
+        }
+
     def features(self, batch: Mapping[str, NDArray[Any]]) -> Batch:
         """Transform raw feature columns.
 
@@ -91,7 +104,7 @@ class FittedTransform:
             By column: float32 [n, *feature_shape]; int64 [n, 1] for an index. A value that is not in the
             vocabulary is all zero in one-hot and has the place after the last as an index.
         """
-        return {column.name: self._feature(column, batch[column.name]) for column in self.schema.features}
+        return self._features_of_codes(self.coded(batch))
 
     def inputs(self, batch: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """What a model is fed: the only feature in its own shape, or else all, flattened and in a row.
@@ -99,7 +112,13 @@ class FittedTransform:
         Returns:
             float32 [n, *input_shape].
         """
-        features = [feature.astype(np.float32, copy=False) for feature in self.features(batch).values()]
+        return self.inputs_of_codes(self.coded(batch))
+
+    def inputs_of_codes(self, codes: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """The same of what `coded` gave."""
+        features = [
+            feature.astype(np.float32, copy=False) for feature in self._features_of_codes(codes).values()
+        ]
         if len(features) == 1:
             return features[0]
         return np.concatenate([feature.reshape(len(feature), -1) for feature in features], axis=1)
@@ -124,11 +143,14 @@ class FittedTransform:
             raise SchemaViolation(f"{values[unknown[0]]!r} is not one of the labels of {column.name!r}")
         return places
 
+    def _features_of_codes(self, codes: Mapping[str, NDArray[Any]]) -> Batch:
+        return {column.name: self._feature(column, codes[column.name]) for column in self.schema.features}
+
     def _feature(self, column: Column, values: NDArray[Any]) -> NDArray[Any]:
         fitted = self.fitted[column.name]
         if isinstance(fitted, Affine):
             return fitted.apply(values).reshape(len(values), *self.feature_shape(column))
-        places = fitted.places(values)[:, np.newaxis]
+        places = values.astype(np.int64)[:, np.newaxis]
         if column.transform is Transform.INDEX:
             return places
         one_hot: NDArray[np.float32] = np.equal(places, np.arange(len(fitted.values))).astype(np.float32)

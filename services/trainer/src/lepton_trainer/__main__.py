@@ -34,7 +34,14 @@ async def run(*, worker: str = WORKER) -> None:
     datasets = Datasets(DatasetServiceStub(data_ingest))
     models = ModelServiceStub(registry)
     controller = Controller(
-        TrainingKind(jobs, objects, datasets=datasets, models=models, worker=worker),
+        TrainingKind(
+            jobs,
+            objects,
+            datasets=datasets,
+            models=models,
+            worker=worker,
+            input_memory_bytes=settings.input_memory_bytes,
+        ),
         workplace.launcher,
         objects,
         object_store_url=settings.worker_object_store_url or settings.object_store_url,

@@ -43,6 +43,10 @@ class Settings(ServerSettings, DatabaseSettings, ObjectStoreSettings, ClientSett
     max_attempts: int = Field(default=5, ge=1)
     """How many lost local workers a job gets over before it fails. In a cluster the job template says so."""
 
+    input_memory_bytes: int = Field(default=0, ge=0)
+    """How much memory the records of a training may take in each of its workers; of more than that a worker
+    keeps them on its local disk. 0: a quarter of what the worker may use."""
+
     @property
     def most_running(self) -> int:
         """How many training jobs have workers at once."""

@@ -128,6 +128,8 @@ def check(
     _check_recipe(recipe)
     if workers > most_workers:
         raise _violation("workers", f"must be at most {most_workers}")
+    if recipe.xla and workers > 1:
+        raise _violation("xla", f"is for one worker, not {workers}: it compiles what a worker does by itself")
     features = [column for column in dataset.columns if column.name != dataset.label]
     if not features:
         raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")

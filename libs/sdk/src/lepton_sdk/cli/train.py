@@ -49,6 +49,7 @@ def command() -> None:
 @click.option("--learning-rate", type=float, default=0.0, help="Step size.  [default: 0.001]")
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
 @click.option("--workers", type=int, default=0, help="Processes that train together.  [default: 1]")
+@click.option("--xla", is_flag=True, help="Compile the steps with XLA: for small dense layers, or a GPU.")
 @click.option("--gpus", type=int, default=0, help="In a cluster: GPUs of each process.")
 @click.option("--gpu-product", default="", help="In a cluster: which GPU, as NVIDIA-H100-80GB-HBM3.")
 @click.option("--queue", default="", help="In a cluster: the queue of Kueue that decides when it starts.")
@@ -76,6 +77,7 @@ async def start(
     learning_rate: float,
     seed: int,
     workers: int,
+    xla: bool,
     gpus: int,
     gpu_product: str,
     queue: str,
@@ -108,6 +110,7 @@ async def start(
     training.batch_size = batch_size or training.batch_size
     training.seed = seed or training.seed
     training.workers = workers or training.workers
+    training.xla = xla or training.xla
     if gpus or gpu_product or queue:
         placement = training.placement
         placement.gpus = gpus or placement.gpus

@@ -37,13 +37,18 @@ class TrainingKind:
         datasets: Datasets,
         models: model_pb2_grpc.ModelServiceAsyncStub,
         worker: str = WORKER,
+        input_memory_bytes: int = 0,
     ) -> None:
-        """Keep jobs in `collection` and their specs in `objects`; `worker` is the module that trains."""
+        """Keep jobs in `collection` and their specs in `objects`; `worker` is the module that trains.
+
+        `input_memory_bytes` is what the records may take in memory; 0 leaves it to each worker.
+        """
         self.collection = collection
         self._objects = objects
         self._datasets = datasets
         self._models = models
         self._worker = worker
+        self._input_memory_bytes = input_memory_bytes
 
     async def launch(self, job: TrainingJob) -> Work:
         """Tell the workers what to train, and on which manifest.
@@ -60,6 +65,8 @@ class TrainingKind:
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},
             "lineage": [node.to_dict() for node in lineage],
         }
+        if self._input_memory_bytes:
+            spec["input_memory_bytes"] = self._input_memory_bytes
         if base is not None:
             spec["base"] = {"files": base.files, "freeze": job.spec.base_model.freeze}
         if job.study:

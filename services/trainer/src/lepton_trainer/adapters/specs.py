@@ -73,6 +73,7 @@ def recipe_of(spec: training_pb2.TrainingSpec) -> Recipe:
         class_weights=dict(spec.class_weights),
         balance_classes=spec.balance_classes,
         augmentation=Augmentation(flip=spec.augmentation.flip, shift=spec.augmentation.shift),
+        xla=spec.xla,
         slice_columns=tuple(spec.slice_columns),
     )
 

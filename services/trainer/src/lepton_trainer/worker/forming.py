@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import tensorflow as tf
@@ -57,9 +57,3 @@ def end_after(seconds: float, reason: str) -> threading.Timer:
     timer.daemon = True
     timer.start()
     return timer
-
-
-def own_cores(cores: int, *, peers: Sequence[str], index: int) -> int:
-    """The cores for one worker of a machine with so many, shared with its peers that run there too."""
-    hosts = [peer.rpartition(":")[0] for peer in peers]
-    return max(1, cores // max(1, hosts.count(hosts[index])))

@@ -1,9 +1,12 @@
 """A training job from its spec to its outcome.
 
-What can go wrong without TensorFlow goes wrong before it is imported, which takes ten seconds.
+What can go wrong without TensorFlow and without the records goes wrong before TensorFlow is imported, which
+takes ten seconds; the records are read meanwhile.
 """
 
 import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,12 @@ from lepton_common.jobs.worker import Worker
 from lepton_common.manifests import Blob, fetch_blob, put_blob
 from lepton_learn.examples import Examples
 from lepton_learn.keras_config import check_config
+from lepton_learn.loading import Room, load_examples
 from lepton_learn.manifest import Manifest, Split, load_manifest
-from lepton_learn.reading import read_columns, read_split
+from lepton_learn.reading import read_columns
 from lepton_learn.recipe import KerasConfig, Recipe
 from lepton_learn.signature import signature
+from lepton_trainer.worker.machine import own_input_bytes
 
 _MODELS = "models"
 
@@ -29,7 +34,8 @@ def run_job(worker: Worker) -> dict[str, Any]:
     Raises:
         UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset, or the base is
             no model that it could take weights from.
-        NotFound, ChecksumMismatch: the base's files are not what they were.
+        TooLarge: neither memory nor the local disk holds the records.
+        NotFound, ChecksumMismatch, MalformedFile: a shard or a file of the base is not what was written.
         SchemaViolation: the dataset version has nothing to learn from.
         Cancelled: the worker was asked to stop; the last step is kept for the next attempt.
         DependencyUnavailable: the other workers did not come.
@@ -41,16 +47,17 @@ def run_job(worker: Worker) -> dict[str, Any]:
     reference = worker.spec["manifest"]
     manifest = load_manifest(worker.objects, reference["key"], sha256=reference["sha256"])
     _check(manifest, recipe)
-    examples = {
-        split: Examples(manifest.transform, read_split(worker.objects, manifest, split)) for split in Split
-    }
-    base = _fetch_base(worker)
+    with ThreadPoolExecutor(1, thread_name_prefix="loading") as thread:
+        loading = thread.submit(_load, worker, manifest)
+        # Meanwhile.
+        from lepton_trainer.worker.training import train_and_evaluate
+
+        base = _fetch_base(worker)
+        examples = loading.result()
     if worker.stop_requested:
         raise Cancelled("the training was asked to stop")
 
     worker.progress("building", 0)
-    from lepton_trainer.worker.training import train_and_evaluate
-
     trained = train_and_evaluate(
         worker,
         recipe,
@@ -72,6 +79,23 @@ def run_job(worker: Worker) -> dict[str, Any]:
         "signature": signature(manifest.transform),
         "metrics": {name: value for name, value in trained.metrics.items() if math.isfinite(value)},
     }
+
+
+def _load(worker: Worker, manifest: Manifest) -> Mapping[Split, Examples]:
+    """The splits that the worker needs: all train and validate, the first alone measures the outcome."""
+    room = Room(
+        memory_bytes=worker.spec.get("input_memory_bytes")
+        or own_input_bytes(peers=worker.peers, index=worker.index),
+        directory=worker.directory,
+    )
+    return load_examples(
+        worker.objects,
+        manifest,
+        room=room,
+        splits=Split if worker.index == 0 else (Split.TRAIN, Split.VALIDATION),
+        told=lambda done, total: worker.progress("reading", done, total, "shard"),
+        stop_requested=lambda: worker.stop_requested,
+    )
 
 
 def _fetch_base(worker: Worker) -> Path | None:

@@ -1,8 +1,6 @@
 """The part of a training job that needs TensorFlow: build, train, evaluate, and turn the model into files."""
 
 import logging
-import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +22,11 @@ from lepton_learn.schema import Batch
 from lepton_learn.task import Task
 from lepton_learn.transfer import transfer
 from lepton_learn.transform import FittedTransform
-from lepton_trainer.worker.forming import end_after, form_team, own_cores
+from lepton_trainer.worker.forming import end_after, form_team
+from lepton_trainer.worker.machine import own_cores
 from lepton_trainer.worker.rendezvous import Meeting, Met, meet
 from lepton_trainer.worker.report import evaluate
 
-_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
-"""Where Linux tells a container's limit, as microseconds of every so many; `max` without one."""
 _MEETING_SECONDS = 600.0
 """How long a worker waits for its peers: a node that has to be made for one takes minutes."""
 _NOTICE_SECONDS = 45.0
@@ -92,7 +89,7 @@ def train_and_evaluate(
     team = form_team(worker)
     # Before the seed is set: what is drawn for the base changes nothing of what is drawn after it.
     before = None if base is None else load_artifact(base)[0]
-    seed_everything(recipe.seed)
+    seed_everything(recipe.seed, xla=recipe.xla)
     training = examples[Split.TRAIN]
     try:
         with team.strategy.scope():
@@ -179,18 +176,8 @@ def _wait_for_outcome(worker: Worker, met: Met) -> None:
 
 def _set_devices(worker: Worker) -> None:
     """Use the cores this process may use, and of a GPU's memory only what is needed."""
-    cores = own_cores(_available_cores(), peers=worker.peers, index=worker.index)
+    cores = own_cores(peers=worker.peers, index=worker.index)
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(cores)
     for device in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(device, True)
-
-
-def _available_cores() -> int:
-    """The cores of this process's share: TensorFlow sees a machine's, not those of a container's limit."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = _CPU_LIMIT.read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))

@@ -299,6 +299,7 @@ class TrainingSpec(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    XLA_FIELD_NUMBER: _builtins.int
     ACCUMULATION_FIELD_NUMBER: _builtins.int
     CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     BALANCE_CLASSES_FIELD_NUMBER: _builtins.int
@@ -322,6 +323,11 @@ class TrainingSpec(_message.Message):
     """Processes that train together. Default 1."""
     precision: Global___Precision.ValueType
     """What activations and gradients are computed in; the weights are float32."""
+    xla: _builtins.bool
+    """Compile the steps with XLA, for one worker with at most one GPU. Small dense layers gain
+    by it, convolutions on a CPU lose. What is random in a step draws other numbers than
+    without, and on a GPU two runs may differ in their last bits.
+    """
     accumulation: _builtins.int
     """Parts that a replica's share of a step is computed in, one after the other, with
     their gradients summed: for batches that do not fit into memory. Default 1.
@@ -407,6 +413,7 @@ class TrainingSpec(_message.Message):
         seed: _builtins.int = ...,
         workers: _builtins.int = ...,
         precision: Global___Precision.ValueType = ...,
+        xla: _builtins.bool = ...,
         accumulation: _builtins.int = ...,
         class_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         balance_classes: _builtins.bool = ...,
@@ -417,7 +424,7 @@ class TrainingSpec(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "placement", b"placement", "resnet", b"resnet", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "placement", b"placement", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "placement", b"placement", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers", "xla", b"xla"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep", "two_tower", "tcn"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
