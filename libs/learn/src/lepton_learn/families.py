@@ -5,6 +5,7 @@ number. A dense layer computes f(x) = sigma(W x + b), with sigma(x) = max(0, x),
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,8 @@ _BUILD_ERRORS = (
 # Half of a batch-norm average is forgotten in seven steps. Keras's 0.99 takes 69, more than an epoch of a
 # small dataset has, and the first validations would say nothing.
 _NORM_MOMENTUM = 0.9
+_NORM_GROUPS = 8
+"""Groups of a group normalisation, at most."""
 _POLICIES: Mapping[Precision, str] = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
@@ -89,9 +92,10 @@ def build_mlp(recipe: Mlp, transform: FittedTransform, *, label_scale: LabelScal
 
 
 def build_cnn(recipe: Cnn, transform: FittedTransform, *, label_scale: LabelScale | None) -> keras.Model:
-    """Blocks of convolution, batch normalisation, ReLU and pooling, then one dense layer.
+    """Blocks of convolution, normalisation, ReLU and pooling, then one dense layer.
 
-    Batch normalisation: Ioffe and Szegedy, 2015. Dropout: Srivastava et al., 2014.
+    Batch normalisation: Ioffe and Szegedy, 2015. Group normalisation: Wu and He, 2018. Dropout: Srivastava
+    et al., 2014.
 
     Raises:
         InvalidModel: the features are not one image, or a tensor of its rank.
@@ -104,7 +108,6 @@ def build_cnn(recipe: Cnn, transform: FittedTransform, *, label_scale: LabelScal
         )
     inputs = keras.Input(transform.input_shape, name="features")
     x = inputs
-    workers = tf.distribute.get_strategy().num_replicas_in_sync
     for place, filters in enumerate(recipe.filters):
         x = keras.layers.Conv2D(
             filters,
@@ -114,15 +117,20 @@ def build_cnn(recipe: Cnn, transform: FittedTransform, *, label_scale: LabelScal
             kernel_initializer="he_normal",
             name=f"convolution_{place}",
         )(x)
-        x = keras.layers.BatchNormalization(
-            momentum=_NORM_MOMENTUM, synchronized=workers > 1, name=f"normalization_{place}"
-        )(x)
+        x = _normalization(recipe, filters, name=f"normalization_{place}")(x)
         x = keras.layers.ReLU(name=f"relu_{place}")(x)
         x = keras.layers.MaxPooling2D(2, padding="same", name=f"pooling_{place}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(recipe.dense_units, "relu", kernel_initializer="he_normal", name="dense")(x)
     x = keras.layers.Dropout(recipe.dropout, name="dropout")(x)
     return keras.Model(inputs, _head(x, transform, label_scale), name="cnn")
+
+
+def _normalization(recipe: Cnn, filters: int, *, name: str) -> keras.layers.Layer:
+    if recipe.normalization == "group":
+        return keras.layers.GroupNormalization(math.gcd(filters, _NORM_GROUPS), name=name)
+    workers = tf.distribute.get_strategy().num_replicas_in_sync
+    return keras.layers.BatchNormalization(momentum=_NORM_MOMENTUM, synchronized=workers > 1, name=name)
 
 
 def _head(x: Any, transform: FittedTransform, label_scale: LabelScale | None) -> Any:

@@ -36,6 +36,8 @@ class Cnn:
     """Width of the dense layer before the output."""
     dropout: float = 0.25
     """Share of the dense units that a training step leaves out."""
+    normalization: Literal["batch", "group"] = "batch"
+    """What follows each convolution: over the batch, or within each record."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,16 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """Differentially private stochastic gradient descent."""
+
+    noise_multiplier: float
+    """Standard deviation of the noise in a step's sum of gradients, as a multiple of `clip_norm`."""
+    clip_norm: float = 1.0
+    """Largest L2 norm of one record's gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A training, but for the records."""
 
@@ -129,6 +141,8 @@ class Recipe:
     """Random changes to images."""
     slice_columns: tuple[str, ...] = ()
     """Columns by whose values the evaluation is told apart too."""
+    privacy: Privacy | None = None
+    """How each record of the training split is protected; None: it is not."""
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON."""
