@@ -75,8 +75,7 @@ def fresh(data: Any, architecture: Architecture) -> keras.Model:
 def summed(model: keras.Model, batch: tuple[Any, ...], *, clip_norm: float) -> list[Any]:
     """The sum as a step has it: compiled."""
 
-    @tf.function
-    def compiled() -> Any:
+    def step() -> Any:
         return clipped_sum(
             model,
             LOSSES,
@@ -85,7 +84,7 @@ def summed(model: keras.Model, batch: tuple[Any, ...], *, clip_norm: float) -> l
             clip_norm=clip_norm,
         )
 
-    return [gradient.numpy() for gradient in compiled()]
+    return [gradient.numpy() for gradient in tf.function(step)()]
 
 
 def norm(gradients: list[Any]) -> float:
@@ -146,7 +145,7 @@ def test_a_record_without_a_gradient_spoils_nothing(digits: Any, bad: float) -> 
         summed(model, (inputs, labels, weights, places), clip_norm=1.0), expected, strict=True
     ):
         assert np.isfinite(gradient).all()
-        if not bad == 1e30:
+        if not np.isfinite(bad):
             np.testing.assert_array_equal(gradient, other)
 
 

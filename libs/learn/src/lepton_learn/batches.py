@@ -90,7 +90,8 @@ class Batches:
         places = np.arange(self.size)
         # What fills the last batch up begins the epoch's order anew.
         filled = np.where(places < counts[:, np.newaxis], starts + places, places) % self.records
-        return self._order_of(epoch)[filled]
+        chosen: NDArray[np.int64] = self._order_of(epoch)[filled]
+        return chosen
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
         known, order = self._order

@@ -97,8 +97,8 @@ def train(
 ) -> Outcome:
     """Train a model in place.
 
-    A private training takes all its steps and keeps the last weights, whatever the loss, and tells no training
-    loss: what it does and tells hangs on the records by its weights alone.
+    A private training takes all its steps and keeps the last weights, whatever the loss, and tells no
+    training loss: what it does and tells hangs on the records by its weights alone.
 
     Args:
         model: built with fresh weights in the team's scope; at the end it holds those of the best epoch.

@@ -2,8 +2,8 @@
 
 DP-SGD: Abadi et al., 2016, algorithm 1. The gradient g_i of each record is scaled to norm C at most,
 g_i <- g_i min(1, C / |g_i|), so that one record more or less changes the sum by C at most. To the sum comes
-Gaussian noise of deviation `noise_multiplier` times C, and what is divided by is the expected size of a batch,
-not the size that was drawn, which would tell of the records.
+Gaussian noise of deviation `noise_multiplier` times C, and it is divided by the expected size of a batch, not
+by the size that was drawn, which would tell of the records.
 
 Every record goes through the model alone. So a layer that would mix records can not, and the gradients of all
 records are one vectorised computation.

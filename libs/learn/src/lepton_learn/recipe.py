@@ -107,10 +107,14 @@ class Augmentation:
 class Privacy:
     """Differentially private stochastic gradient descent."""
 
-    noise_multiplier: float
+    noise_multiplier: float = 0.0
     """Standard deviation of the noise in a step's sum of gradients, as a multiple of `clip_norm`."""
     clip_norm: float = 1.0
     """Largest L2 norm of one record's gradient."""
+    epsilon: float = 0.0
+    """What the training spends, by the accountant; before it has said so, the most that it may spend."""
+    delta: float = 0.0
+    """Chance that the promise does not hold."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from lepton_common.rpc import connect
 from lepton_common.server import Service, main, serve
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import WORKER, TrainingKind
+from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
 from lepton_trainer.api import StudyServicer, TrainingServicer
@@ -30,6 +31,7 @@ async def run(*, worker: str = WORKER) -> None:
     registry = connect(settings.registry_address, settings=settings)
     jobs = store.collection(training_pb2.TrainingJob, index=life.index)
     studies = store.collection(study_pb2.Study, index=life.index)
+    ledger = Ledger(store, jobs, store.collection(training_pb2.PrivacySpending))
     datasets = Datasets(DatasetServiceStub(data_ingest))
     models = ModelServiceStub(registry)
     controller = Controller(
@@ -40,20 +42,34 @@ async def run(*, worker: str = WORKER) -> None:
         max_attempts=settings.max_attempts,
         max_running=settings.max_running_jobs,
     )
-    search = StudySearch(store, studies, jobs, objects=objects, datasets=datasets, models=models)
+    search = StudySearch(
+        store, studies, jobs, objects=objects, datasets=datasets, models=models, ledger=ledger
+    )
     study_controller = StudyController(search, studies, jobs, controller=controller)
     training = Service(
         descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
         add=add_TrainingServiceServicer_to_server,
         servicer=TrainingServicer(
-            jobs, datasets, controller=controller, launcher=launcher, objects=objects, studies=studies
+            jobs,
+            datasets,
+            controller=controller,
+            launcher=launcher,
+            objects=objects,
+            studies=studies,
+            ledger=ledger,
         ),
     )
     searching = Service(
         descriptor=study_pb2.DESCRIPTOR.services_by_name["StudyService"],
         add=add_StudyServiceServicer_to_server,
         servicer=StudyServicer(
-            studies, jobs, datasets, controller=study_controller, launcher=launcher, objects=objects
+            studies,
+            jobs,
+            datasets,
+            controller=study_controller,
+            launcher=launcher,
+            objects=objects,
+            ledger=ledger,
         ),
     )
     await serve(

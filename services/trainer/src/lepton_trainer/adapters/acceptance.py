@@ -1,8 +1,11 @@
 """What becomes of a training spec when it is accepted: checked, and with nothing left open."""
 
+import asyncio
+
 from lepton.training.v1 import training_pb2
+from lepton_trainer.accounting import settle
 from lepton_trainer.adapters.datasets import Datasets
-from lepton_trainer.adapters.specs import fill_in, recipe_of
+from lepton_trainer.adapters.specs import fill_in, fill_in_privacy, recipe_of
 from lepton_trainer.training import DatasetVersion, check
 
 
@@ -12,10 +15,20 @@ async def accept(spec: training_pb2.TrainingSpec, datasets: Datasets) -> Dataset
     Raises:
         NotFound: There is no such dataset version.
         DependencyUnavailable: The dataset service does not answer.
+        InvalidField: It would spend more privacy than it says.
         LeptonError: It cannot be trained; see `training.check`.
     """
     dataset = await datasets.get(spec.dataset_version)
     fill_in_checked(spec, dataset)
+    if (privacy := recipe_of(spec).privacy) is not None:
+        settled = await asyncio.to_thread(
+            settle,
+            privacy,
+            records=dataset.training_records,
+            batch_size=spec.batch_size,
+            epochs=spec.max_epochs,
+        )
+        fill_in_privacy(spec, settled)
     return dataset
 
 

@@ -16,6 +16,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_common.registration import register
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.ledger import cost_of
 from lepton_trainer.adapters.specs import recipe_of
 from lepton_trainer.lineage import Node, chain
 
@@ -48,10 +49,11 @@ class TrainingKind:
         The lineage is written down with it: when the training is done the dataset version may be gone.
         """
         dataset = await self._datasets.get(job.spec.dataset_version)
+        privacy = cost_of([job.spec.privacy]) if job.spec.HasField("privacy") else None
         spec: dict[str, Any] = {
             "recipe": recipe_of(job.spec).to_dict(),
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},
-            "lineage": [node.to_dict() for node in chain(job.name, dataset)],
+            "lineage": [node.to_dict() for node in chain(job.name, dataset, privacy=privacy)],
         }
         if job.study:
             # Most trials come to nothing: what they made goes with them.
@@ -87,9 +89,12 @@ def _leave(stored: TrainingJob) -> None:
 
 def encode_node(node: Node) -> model_pb2.LineageNode:
     """Return a link of the chain as the registry keeps it."""
-    return model_pb2.LineageNode(
+    encoded = model_pb2.LineageNode(
         name=node.name,
         kind=model_pb2.LineageKind.Value(f"LINEAGE_KIND_{node.kind}"),
         digest=node.digest,
         parents=node.parents,
     )
+    if node.privacy is not None:
+        encoded.privacy.epsilon, encoded.privacy.delta = node.privacy.epsilon, node.privacy.delta
+    return encoded

@@ -12,6 +12,7 @@ from lepton_common.jobs.launcher import Launcher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.studies import check_study
 from lepton_trainer.adapters.study_controller import StudyController
 
@@ -28,6 +29,7 @@ class StudyServicer:
         controller: StudyController,
         launcher: Launcher,
         objects: ObjectStore,
+        ledger: Ledger,
     ) -> None:
         """Accept studies that `controller` brings to their end, their trials being among `jobs`."""
         self._studies = studies
@@ -36,6 +38,7 @@ class StudyServicer:
         self._controller = controller
         self._launcher = launcher
         self._objects = objects
+        self._ledger = ledger
 
     async def CreateStudy(
         self, request: study_pb2.CreateStudyRequest, context: Any
@@ -105,6 +108,7 @@ class StudyServicer:
         for trial in study.trials:
             if trial.training_job:
                 with suppress(NotFound):
+                    await self._ledger.close(await self._jobs.get(trial.training_job))
                     await api.delete(
                         self._jobs, trial.training_job, launcher=self._launcher, objects=self._objects
                     )

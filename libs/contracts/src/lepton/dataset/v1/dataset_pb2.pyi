@@ -780,6 +780,7 @@ class DatasetVersion(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     SOURCE_FILES_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    PRIVACY_BUDGET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`datasets/{dataset}/versions/{version}`; versions count from 1."""
     uid: _builtins.str
@@ -836,6 +837,10 @@ class DatasetVersion(_message.Message):
     def source_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceFile]:
         """The files it was made from."""
 
+    @_builtins.property
+    def privacy_budget(self) -> Global___PrivacyBudget:
+        """The dataset's."""
+
     def __init__(
         self,
         *,
@@ -856,10 +861,11 @@ class DatasetVersion(_message.Message):
         manifest: _builtins.str = ...,
         source_files: _abc.Iterable[Global___SourceFile] | None = ...,
         size_bytes: _builtins.int = ...,
+        privacy_budget: Global___PrivacyBudget | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "schema", b"schema", "spec", b"spec", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "privacy_budget", b"privacy_budget", "schema", b"schema", "spec", b"spec", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "labels", b"labels", "manifest", b"manifest", "name", b"name", "rejected", b"rejected", "rejections", b"rejections", "schema", b"schema", "size_bytes", b"size_bytes", "source_files", b"source_files", "spec", b"spec", "statistics", b"statistics", "status", b"status", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "labels", b"labels", "manifest", b"manifest", "name", b"name", "privacy_budget", b"privacy_budget", "rejected", b"rejected", "rejections", b"rejections", "schema", b"schema", "size_bytes", b"size_bytes", "source_files", b"source_files", "spec", b"spec", "statistics", b"statistics", "status", b"status", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
