@@ -1,9 +1,9 @@
 """The secret of a private training, which its noise and its sampling hang on.
 
 Noise that can be computed again protects nobody. So it does not come from the training's seed, which
-everybody may know, but from 256 bits of the operating system's randomness. They are kept beside the job, where
-the checkpoints and the records are too: with the same secret a training that was resumed ends with the weights
-of one that nothing happened to, and what is computed a second time tells no more than the first.
+everybody may know, but from 256 bits of the operating system's randomness. They are kept beside the job,
+where its checkpoints are: with the same secret a training that was resumed ends with the weights of one that
+nothing happened to, and what is computed a second time tells no more than the first.
 
 The generators behind it (Philox) are as good as any for statistics, but nobody vouches for them against a
 cryptanalyst, and Gaussian noise in floating point has gaps that one could look for: Mironov, 2012.

@@ -57,6 +57,11 @@ class Training:
         request = training_pb2.CancelTrainingJobRequest(name=name)
         return (await call(self._stub.CancelTrainingJob, request)).training_job
 
+    async def privacy_ledger(self, dataset: str) -> training_pb2.PrivacyLedger:
+        """What trainings have spent of the privacy of `datasets/{dataset}`, and what is left."""
+        request = training_pb2.GetPrivacyLedgerRequest(dataset=dataset)
+        return (await call(self._stub.GetPrivacyLedger, request)).privacy_ledger
+
     async def delete(self, name: str) -> None:
         """Delete a job that has ended."""
         await call(

@@ -25,10 +25,15 @@ LEAST_NOISE = 0.25
 MOST_EPSILON = 100.0
 """Largest epsilon that is worth the name."""
 
+_BEYOND = 5 * MOST_EPSILON
 _MOST_NOISE = 1e4
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-3
 """How far the noise may be from the least that would do."""
-_RENYI_ORDERS = range(2, 257)
+_RENYI_ORDERS = (*range(2, 20), 24, 32, 48, 64, 96, 128, 256, 512)
+_NEAR = 1.02
+"""How near the Renyi accountant is searched."""
+_LOOSENESS = 0.85
+"""What it may be loose by, as a rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +67,13 @@ def epsilon(course: Course, noise_multiplier: float) -> float:
     Raises:
         InvalidField: It is more than `MOST_EPSILON`.
     """
-    bound = _spent(_renyi(), course, noise_multiplier)
-    if bound > MOST_EPSILON:
+    # The tighter accountant takes long, and much memory, where there is nothing worth knowing.
+    spent = _spent(_renyi(), course, noise_multiplier)
+    if spent < _BEYOND:
+        spent = _spent(_distribution(), course, noise_multiplier)
+    if spent > MOST_EPSILON:
         raise _refusal("noise_multiplier", f"must be more: epsilon would be more than {MOST_EPSILON:g}")
-    return _spent(_distribution(), course, noise_multiplier)
+    return spent
 
 
 def least_noise(course: Course, most: float) -> float:
@@ -81,16 +89,22 @@ def least_noise(course: Course, most: float) -> float:
 
     if enough(LEAST_NOISE):
         return LEAST_NOISE
-    high = LEAST_NOISE
+    low, high = LEAST_NOISE, 2 * LEAST_NOISE
     while not enough(high):
-        high *= 1.25
+        low, high = high, 2 * high
         if high > _MOST_NOISE:
             raise _refusal(
                 "epsilon", f"must be more: {most:g} takes more noise than leaves anything to learn"
             )
-    low = max(LEAST_NOISE, high / 2)
-    if _spent(_distribution(), course, low) <= most:
-        return low
+    while high > low * _NEAR:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    # What is enough by the looser of the two is enough by the tighter one, and hardly too much.
+    low = high
+    while _spent(_distribution(), course, low) <= most:
+        if low == LEAST_NOISE:
+            return low
+        low, high = max(LEAST_NOISE, low * _LOOSENESS), low
     found: float = dp_accounting.calibrate_dp_mechanism(
         _distribution,
         lambda noise: _event(course, noise),
