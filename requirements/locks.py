@@ -34,6 +34,8 @@ class Environment:
     group: str = ""
     member: str = ""
     extras: tuple[str, ...] = ()
+    alone: bool = False
+    """Whether it is wanted for its files, without what it needs."""
 
     @property
     def lock(self) -> Path:
@@ -70,6 +72,7 @@ ENVIRONMENTS = [
     Environment("dev", group="dev"),
     Environment("bootstrap", group="bootstrap"),
     Environment("tritonclient", group="tritonclient"),
+    Environment("tables", group="tables", alone=True),
     Environment("compressor", member="compressor"),
     Environment("compressor-worker", member="compressor", extras=("worker", "cpu")),
     Environment("compressor-worker-gpu", member="compressor", extras=("worker", "gpu")),
@@ -125,6 +128,8 @@ def compile_lock(environment: Environment) -> None:
         command += ["--constraint", "requirements/dev.txt"]
     else:
         command += ["--group", f"pyproject.toml:{environment.group}"]
+    if environment.alone:
+        command.append("--no-deps")
     subprocess.run(command, cwd=ROOT, check=True)
     environment.lock.write_text(tidy(environment.lock.read_text()))
 

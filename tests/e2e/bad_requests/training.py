@@ -26,7 +26,7 @@ def layer(class_name: str, *, module: str = "keras.layers", **config: Any) -> di
 
 def train(**spec: Any) -> Message:
     facts: dict[str, Any] = {"dataset_version": "datasets/flowers/versions/1", "model": "models/net"} | spec
-    if not spec.keys() & {"mlp", "cnn", "keras_config"}:
+    if not spec.keys() & {"mlp", "cnn", "resnet", "wide_and_deep", "two_tower", "keras_config"}:
         facts["mlp"] = training.Mlp()
     return training.CreateTrainingJobRequest(
         training_job_id="bad", training_job=training.TrainingJob(spec=training.TrainingSpec(**facts))
@@ -85,6 +85,30 @@ TRAINING: Refusals = {
     "slices by one column twice": refusal(train(slice_columns=["a", "a"]), InvalidField, "slice_columns"),
     "a convolution over a table": refusal(
         train(cnn=training.Cnn()), InvalidField, "spec.cnn", "'length' (number)", "train an mlp"
+    ),
+    "a residual network over a table": refusal(
+        train(resnet=training.ResNet()), InvalidField, "spec.resnet", "'length' (number)", "train an mlp"
+    ),
+    "a cross with a number": refusal(
+        train(wide_and_deep=training.WideAndDeep(crosses=[training.Cross(columns=["length", "width"])])),
+        InvalidField,
+        "spec.wide_and_deep.crosses[0].columns",
+        "'length' is not",
+    ),
+    "a cross of one column": refusal(
+        train(wide_and_deep=training.WideAndDeep(crosses=[training.Cross(columns=["length"])])),
+        InvalidField,
+        "spec.wide_and_deep.crosses[0].columns",
+    ),
+    "a base model that is not there": refusal(
+        train(base_model=training.BaseModel(model_version="models/nope/versions/1")),
+        NotFound,
+        "'models/nope/versions/1'",
+    ),
+    "a base model that climbs": refusal(
+        train(base_model=training.BaseModel(model_version="models/../x")),
+        InvalidField,
+        "spec.base_model.model_version",
     ),
     "an unknown dataset": refusal(
         train(dataset_version="datasets/nope/versions/1"), NotFound, "'datasets/nope/versions/1'"

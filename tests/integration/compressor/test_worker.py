@@ -22,7 +22,7 @@ from lepton_common.manifests import Blob, get_blob
 from lepton_common.objects import ObjectStore
 from lepton_compressor.worker.compression import compress
 from lepton_learn.manifest import Split
-from lepton_learn.recipe import Cnn, Mlp
+from lepton_learn.recipe import Cnn, Mlp, ResNet, TwoTower, WideAndDeep
 from lepton_learn.schema import PREDICTION, PROBABILITIES, Transform
 
 from .sources import Source, customers, diabetes, digits, houses, train_source
@@ -40,9 +40,14 @@ JOB = "compressionJobs/small/0f8e"
 MAX_DROP = 0.01
 TRAINED: dict[str, Callable[[ObjectStore], Source]] = {
     "images": lambda objects: train_source(objects, digits(), Cnn(filters=(8, 16), dense_units=64), epochs=8),
+    "images, residual": lambda objects: train_source(objects, digits(), ResNet(depth=8, filters=8), epochs=4),
     "texts and integers": lambda objects: train_source(
         objects, customers(), Mlp(hidden_units=(64, 64)), epochs=4
     ),
+    "crossed texts": lambda objects: train_source(
+        objects, customers(), WideAndDeep(crosses=(("city", "plan"), ("city", "children"))), epochs=4
+    ),
+    "recommendations": lambda objects: train_source(objects, customers(), TwoTower(), epochs=4),
     "a quantity": lambda objects: train_source(objects, diabetes(), Mlp(hidden_units=(64, 64)), epochs=10),
     "a large quantity": lambda objects: train_source(
         objects, houses(area=Transform.STANDARDIZE), Mlp(hidden_units=(64, 64)), epochs=10

@@ -62,6 +62,17 @@ def test_who_does_not_wait_gets_the_name(lepton: Lepton, training: Any) -> None:
     assert training.watches == 0
 
 
+def test_a_base_model_is_asked_for_by_its_short_name(lepton: Lepton, training: Any) -> None:
+    words = ("train", "start", "digits", "--family", "resnet", "--id", "mine", "--detach")
+    assert lepton(*words, "--base-model", "digits@3", "--freeze").exit_code == 0
+    (job,) = training.made.values()
+    assert job.spec.WhichOneof("architecture") == "resnet"
+    assert (job.spec.base_model.model_version, job.spec.base_model.freeze) == (
+        "models/digits/versions/3",
+        True,
+    )
+
+
 def test_a_failed_job_is_a_failed_command(lepton: Lepton, training: Any) -> None:
     from lepton_common import errors
     from lepton_common.status import to_status
@@ -98,6 +109,9 @@ USAGE, REFUSED = 2, 4
         pytest.param(["no-such"], USAGE, "No such command", id="no such command"),
         pytest.param(["train", "start"], USAGE, "Missing argument", id="argument missing"),
         pytest.param(["train", "start", "digits"], USAGE, "--family", id="no architecture"),
+        pytest.param(
+            ["train", "start", "d", "--family", "mlp", "--freeze"], USAGE, "--base-model", id="no base model"
+        ),
         pytest.param(
             ["train", "start", "d", "--epochs", "many"], USAGE, "not a valid integer", id="no number"
         ),

@@ -26,6 +26,7 @@ from lepton_common.settings import ServerSettings
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import TrainingKind
 from lepton_trainer.adapters.ledger import Ledger
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
 from lepton_trainer.api import StudyServicer, TrainingServicer
@@ -52,6 +53,10 @@ DIGITS = dataset_pb2.DatasetVersion(
 BUILDING = dataset_pb2.DatasetVersion(
     name="datasets/digits/versions/3", status=job_pb2.JobStatus(state=job_pb2.JOB_STATE_RUNNING)
 )
+
+ARCHITECTURES = {
+    field.name for field in training_pb2.TrainingSpec.DESCRIPTOR.oneofs_by_name["architecture"].fields
+}
 
 
 class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
@@ -85,6 +90,16 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
 
     def __init__(self) -> None:
         self.versions: dict[str, model_pb2.ModelVersion] = {}
+
+    async def GetModelVersion(
+        self, request: model_pb2.GetModelVersionRequest, context: object
+    ) -> model_pb2.GetModelVersionResponse:
+        parent, _, number = request.name.partition("/versions/")
+        own = [one for one in self.versions.values() if one.name.startswith(f"{parent}/versions/")]
+        for version in reversed(own):
+            if number == "latest" or version.name == request.name:
+                return model_pb2.GetModelVersionResponse(model_version=version)
+        raise NotFound(f"{request.name!r} does not exist")
 
     async def CreateModelVersion(
         self, request: model_pb2.CreateModelVersionRequest, context: object
@@ -153,7 +168,7 @@ class Trainer:
         wanted: dict[str, Any] = {
             "dataset_version": DIGITS.name,
             "model": "models/digits",
-            **({} if "cnn" in spec or "keras_config" in spec else {"mlp": training_pb2.Mlp()}),
+            **({} if spec.keys() & ARCHITECTURES else {"mlp": training_pb2.Mlp()}),
             **spec,
         }
         request = training_pb2.CreateTrainingJobRequest(
@@ -233,6 +248,7 @@ async def running(
             servicer=TrainingServicer(
                 jobs,
                 datasets,
+                Models(models),
                 controller=controller,
                 launcher=launcher,
                 objects=objects,
@@ -247,6 +263,7 @@ async def running(
                 studies,
                 jobs,
                 datasets,
+                Models(models),
                 controller=study_controller,
                 launcher=launcher,
                 objects=objects,

@@ -76,15 +76,56 @@ async def test_an_error_of_the_work_is_the_jobs_error(trainer: Trainer) -> None:
     assert ended.model_version == ""
 
 
+async def test_a_training_begins_with_a_version_that_was_trained_before(
+    trainer: Trainer, neighbours: Neighbours
+) -> None:
+    first = (await trainer.watch(await trainer.create("first")))[-1]
+    base = training_pb2.BaseModel(model_version="models/digits/versions/latest", freeze=True)
+    job = await trainer.create("second", base_model=base)
+    assert job.spec.base_model.model_version == first.model_version == "models/digits/versions/1"
+    second = (await trainer.watch(job))[-1]
+    assert second.status.state == job_pb2.JOB_STATE_SUCCEEDED
+
+    version = next(one for one in neighbours.models.versions.values() if one.name == second.model_version)
+    assert version.metrics["files_of_the_base"] == 1.0
+    assert [(node.name, node.kind, list(node.parents)) for node in version.lineage] == [
+        (
+            "trainingJobs/second",
+            model_pb2.LINEAGE_KIND_TRAINING_JOB,
+            ["datasets/digits/versions/2", "models/digits/versions/1"],
+        ),
+        ("datasets/digits/versions/2", model_pb2.LINEAGE_KIND_DATASET_VERSION, ["digits.npz"]),
+        ("digits.npz", model_pb2.LINEAGE_KIND_SOURCE_FILE, []),
+        ("models/digits/versions/1", model_pb2.LINEAGE_KIND_MODEL_VERSION, ["trainingJobs/first"]),
+        ("trainingJobs/first", model_pb2.LINEAGE_KIND_TRAINING_JOB, ["datasets/digits/versions/2"]),
+    ]
+
+
+async def test_a_training_cannot_begin_with_an_exported_model(
+    trainer: Trainer, neighbours: Neighbours
+) -> None:
+    exported = model_pb2.ModelVersion(name="models/small/versions/1", format=model_pb2.MODEL_FORMAT_ONNX)
+    neighbours.models.versions["r"] = exported
+    with pytest.raises(WrongState, match="models/small/versions/1 is an ONNX model"):
+        await trainer.create(base_model=training_pb2.BaseModel(model_version=exported.name))
+
+
 REFUSED: list[tuple[dict[str, Any], type[LeptonError], str]] = [
     ({"dataset_version": "datasets/nope/versions/1"}, NotFound, "datasets/nope/versions/1"),
     ({"dataset_version": "datasets/digits/versions/3"}, WrongState, "still being built"),
     ({"dataset_version": "datasets/../versions/1"}, InvalidField, "dataset_version"),
     ({"model": "models/Digits"}, InvalidField, "model"),
+    (
+        {"base_model": training_pb2.BaseModel(model_version="models/nope/versions/1")},
+        NotFound,
+        "models/nope/versions/1",
+    ),
+    ({"base_model": training_pb2.BaseModel(model_version="models/x")}, InvalidField, "model_version"),
     ({"keras_config": training_pb2.KerasConfig(json=LAMBDA)}, UnsafeModel, "Lambda"),
     ({"keras_config": training_pb2.KerasConfig(json="[]")}, InvalidModel, "not a model"),
     ({"batch_size": -1}, InvalidField, "batch_size"),
     ({"mlp": training_pb2.Mlp(dropout=float("nan"))}, InvalidField, "dropout"),
+    ({"resnet": training_pb2.ResNet(depth=21)}, InvalidField, "8, 14, 20"),
     ({"mlp": None}, InvalidField, "architecture"),
     ({"workers": 5}, InvalidField, "workers"),
 ]

@@ -69,10 +69,12 @@ class Workplace:
         attempt: int = 1,
         index: int = 0,
         peers: Sequence[str] = ("",),
+        base: Mapping[str, Any] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start one worker of an attempt."""
         reference = {"key": self.manifest.key, "sha256": self.manifest.sha256}
-        files.write_spec(self.store, job, {"recipe": recipe, "manifest": reference})
+        spec = {"recipe": recipe, "manifest": reference} | ({} if base is None else {"base": base})
+        files.write_spec(self.store, job, spec)
         directory = self.root.parent / f"{job}-{attempt}-{index}"
         directory.mkdir()
         environment = {
@@ -93,14 +95,21 @@ class Workplace:
         return process
 
     def start_team(
-        self, job: str, recipe: Mapping[str, Any], *, workers: int = 2, attempt: int = 1
+        self,
+        job: str,
+        recipe: Mapping[str, Any],
+        *,
+        workers: int = 2,
+        attempt: int = 1,
+        base: Mapping[str, Any] | None = None,
     ) -> list[subprocess.Popen[bytes]]:
         """Start all workers of an attempt."""
         with ExitStack() as stack:
             sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(workers)]
             peers = ["{}:{}".format(*one.getsockname()) for one in sockets]
         return [
-            self.start(job, recipe, attempt=attempt, index=index, peers=peers) for index in range(workers)
+            self.start(job, recipe, attempt=attempt, index=index, peers=peers, base=base)
+            for index in range(workers)
         ]
 
     def output(self, job: str, *, attempt: int = 1) -> Mapping[str, Any]:

@@ -89,6 +89,27 @@ def test_a_training_that_is_killed_at_random_ends_with_the_same_weights(
     assert disturbed["metrics"] == whole["metrics"]
 
 
+def test_a_training_begins_with_a_model_or_tells_why_it_cannot(
+    open_workplace: Callable[[Batch], Workplace],
+) -> None:
+    workplace = open_workplace({name: column[:600] for name, column in digits().items()})
+    short = {**SMALL, "max_epochs": 30}
+    assert workplace.start("first", short).wait(PATIENCE_SECONDS) == 0
+    base = {"files": workplace.output("first")["files"], "freeze": True}
+    for worker in workplace.start_team("second", short, base=base):
+        assert worker.wait(PATIENCE_SECONDS) == 0
+    before, after = (
+        json.loads(workplace.file(workplace.output(job), "history.json")) for job in ("first", "second")
+    )
+    assert after[0]["validation_loss"] < before[9]["validation_loss"]
+    mlp = {"architecture": {"family": "mlp"}}
+    unfit = {"tabular": workplace.start("tabular", mlp, base=base)}
+    unfit["empty"] = workplace.start("empty", short, base={"files": [], "freeze": False})
+    assert [worker.wait(PATIENCE_SECONDS) for worker in unfit.values()] == [1, 1]
+    assert "no layer of the base model fits" in workplace.error("tabular").message
+    assert {workplace.error(job).reason for job in ("tabular", "empty")} == {"INVALID_MODEL"}
+
+
 @pytest.mark.parametrize(
     ("records", "recipe", "reason"),
     [

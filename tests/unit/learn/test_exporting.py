@@ -20,7 +20,7 @@ from lepton_learn.exporting import export_onnx
 from lepton_learn.families import build_model
 from lepton_learn.loop import seed_everything, train
 from lepton_learn.manifest import Split
-from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Recipe
+from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Recipe, ResNet, TwoTower, WideAndDeep
 from lepton_learn.schema import Batch, Column, ColumnType, Schema, Transform
 from lepton_learn.signature import signature
 from lepton_learn.task import task_of
@@ -96,6 +96,26 @@ def test_a_trained_cnn_answers_alike_in_onnx(digits: Any, trained_digits: keras.
     assert answers.dtype == np.float32
     np.testing.assert_allclose(answers, ask_keras(trained_digits, digits.transform, raw), rtol=0, atol=1e-4)
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [ResNet(depth=8, filters=4), ResNet(images="large", depth=50, filters=2)],
+    ids=["a resnet for small images", "a resnet for large images"],
+)
+def test_a_family_for_images_answers_alike_in_onnx_and_from_its_file(
+    digits: Any, architecture: Architecture, tmp_path: Path
+) -> None:
+    data = digits.first(120)
+    model = trained(data, architecture)
+    raw = data.raw[Split.TEST]
+    expected = ask_keras(model, data.transform, raw)
+    for path, content in artifact_files(model, data.transform, history=()).items():
+        (tmp_path / path).write_bytes(content)
+    again, transform = load_artifact(tmp_path)
+    np.testing.assert_array_equal(ask_keras(again, transform, raw), expected)
+    answers = ask_onnx(export_onnx(again, transform), transform, raw)
+    np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-4)
 
 
 def test_an_exported_graph_is_clean(digits: Any, trained_digits: keras.Model) -> None:
@@ -184,11 +204,31 @@ def mixed() -> tuple[FittedTransform, Batch]:
     return FittedTransform.fit(Schema(columns, "label"), [records]), records
 
 
-def test_a_table_of_every_column_type_answers_alike_in_onnx(mixed: tuple[FittedTransform, Batch]) -> None:
+CROSSES = (("features", "transform"), ("x.y-z", "transform"), ("transform", "x.y-z"), ("features", "x.y-z"))
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [Mlp(hidden_units=(8,), activation="tanh"), WideAndDeep(crosses=CROSSES, hidden_units=(8,)), TwoTower()],
+    ids=lambda architecture: architecture.family,
+)
+def test_a_table_of_every_column_type_answers_alike_in_onnx_and_from_its_file(
+    mixed: tuple[FittedTransform, Batch], architecture: Architecture, tmp_path: Path
+) -> None:
     transform, raw = mixed
-    model = build_model(Mlp(hidden_units=(8,), activation="tanh"), transform, label_scale=None)
-    answers = ask_onnx(export_onnx(model, transform), transform, raw)
-    np.testing.assert_allclose(answers, ask_keras(model, transform, raw), rtol=0, atol=1e-4)
+    model = build_model(architecture, transform, label_scale=None)
+    random = np.random.default_rng(1)
+    model.set_weights([random.normal(size=weight.shape) for weight in model.weights])
+    expected = ask_keras(model, transform, raw)
+    for path, content in artifact_files(model, transform, history=()).items():
+        (tmp_path / path).write_bytes(content)
+    again, transform = load_artifact(tmp_path)
+    np.testing.assert_array_equal(ask_keras(again, transform, raw), expected)
+    foreign = {**raw, "transform": np.array(["new"] * 64, object), "x.y-z": np.array(["new"] * 64, object)}
+    exported = export_onnx(again, transform)
+    for records in (raw, foreign):
+        answers = ask_onnx(exported, transform, records)
+        np.testing.assert_allclose(answers, ask_keras(model, transform, records), rtol=0, atol=1e-4)
 
 
 def test_the_files_of_a_model_give_it_back(digits: Any, trained_digits: keras.Model, tmp_path: Path) -> None:

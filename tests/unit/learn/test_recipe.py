@@ -13,7 +13,10 @@ from lepton_learn.recipe import (
     Mlp,
     Optimizer,
     Recipe,
+    ResNet,
     Schedule,
+    TwoTower,
+    WideAndDeep,
 )
 
 
@@ -22,6 +25,9 @@ from lepton_learn.recipe import (
     [
         Mlp(hidden_units=(8, 4), activation="sigmoid", dropout=0.5),
         Cnn(filters=(3,), dense_units=5),
+        ResNet(images="large", depth=18, filters=8),
+        TwoTower(vector_size=4),
+        WideAndDeep(crosses=(("a", "b"),), embedding_size=4, hidden_units=(8,)),
         KerasConfig('{"class_name": "Sequential"}'),
     ],
     ids=lambda architecture: architecture.family,

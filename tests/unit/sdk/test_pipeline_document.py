@@ -8,6 +8,7 @@ import pytest
 from lepton_common.errors import InvalidField
 from lepton_sdk import pipeline
 
+RECIPES = Path(__file__).parents[3] / "recipes"
 WHOLE = """
 name: digits
 dataset:
@@ -178,3 +179,10 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         pipeline.load(tmp_path / "pipeline.yaml")
     with pytest.raises(InvalidField, match="Is a directory"):
         pipeline.load(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_is_a_pipeline_of_its_name(path: Path) -> None:
+    recipe = pipeline.load(path)
+    assert recipe.name == path.stem
+    assert list(recipe.stages) == ["dataset", "train", "compress", "endpoint"]

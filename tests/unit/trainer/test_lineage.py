@@ -33,6 +33,17 @@ def test_the_chain_leads_from_the_job_to_the_files_each_once() -> None:
     ]
 
 
+def test_a_base_model_is_a_parent_and_brings_what_is_behind_it() -> None:
+    version = Node(
+        name="models/digits/versions/4", kind="MODEL_VERSION", digest="cd", parents=("trainingJobs/before",)
+    )
+    before = chain("trainingJobs/before", DATASET)
+    found = chain("trainingJobs/digits", DATASET, base=[version, *before])
+    assert found[0].parents == ("datasets/digits/versions/1", "models/digits/versions/4")
+    # The dataset version and its files are behind both trainings.
+    assert found == [found[0], *chain("trainingJobs/digits", DATASET)[1:], version, before[0]]
+
+
 def test_a_node_survives_json() -> None:
     nodes = chain("trainingJobs/digits", DATASET)
     written = json.dumps([node.to_dict() for node in nodes])

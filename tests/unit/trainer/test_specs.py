@@ -14,15 +14,21 @@ from lepton.training.v1.training_pb2 import (
     OPTIMIZER_KIND_SGD,
     PRECISION_BFLOAT16,
     PRECISION_FLOAT32,
+    RES_NET_IMAGES_LARGE,
+    RES_NET_IMAGES_SMALL,
     Activation,
     Augmentation,
     Cnn,
     Convergence,
+    Cross,
     KerasConfig,
     LearningRateSchedule,
     Mlp,
     Optimizer,
+    ResNet,
     TrainingSpec,
+    TwoTower,
+    WideAndDeep,
 )
 from lepton_learn import recipe
 from lepton_trainer.adapters.specs import fill_in, recipe_of
@@ -75,9 +81,39 @@ FULL = TrainingSpec(
             TrainingSpec(keras_config=KerasConfig(json="{}")),
             TrainingSpec(keras_config=KerasConfig(json="{}"), **FILLED),
         ),
+        (
+            TrainingSpec(resnet=ResNet()),
+            TrainingSpec(resnet=ResNet(images=RES_NET_IMAGES_SMALL, depth=20, filters=16), **FILLED),
+        ),
+        (
+            TrainingSpec(resnet=ResNet(images=RES_NET_IMAGES_LARGE, filters=8)),
+            TrainingSpec(resnet=ResNet(images=RES_NET_IMAGES_LARGE, depth=50, filters=8), **FILLED),
+        ),
+        (
+            TrainingSpec(wide_and_deep=WideAndDeep(crosses=[Cross(columns=["a", "b"])])),
+            TrainingSpec(
+                wide_and_deep=WideAndDeep(
+                    crosses=[Cross(columns=["a", "b"])], embedding_size=8, hidden_units=[128, 64]
+                ),
+                **FILLED,
+            ),
+        ),
+        (
+            TrainingSpec(two_tower=TwoTower(hidden_units=[8])),
+            TrainingSpec(two_tower=TwoTower(vector_size=32, embedding_size=16, hidden_units=[8]), **FILLED),
+        ),
         (FULL, FULL),
     ],
-    ids=["mlp", "cnn", "keras config", "nothing left out"],
+    ids=[
+        "mlp",
+        "cnn",
+        "keras config",
+        "resnet",
+        "large resnet",
+        "wide and deep",
+        "two towers",
+        "nothing left out",
+    ],
 )
 def test_what_a_spec_leaves_out_is_filled_in(spec: TrainingSpec, filled: TrainingSpec) -> None:
     written = TrainingSpec()

@@ -6,7 +6,17 @@ from dataclasses import replace
 import pytest
 
 from lepton_common.errors import InvalidField, InvalidModel, LeptonError, UnsafeModel, WrongState
-from lepton_learn.recipe import Augmentation, Cnn, KerasConfig, Mlp, Optimizer, Recipe
+from lepton_learn.recipe import (
+    Augmentation,
+    Cnn,
+    KerasConfig,
+    Mlp,
+    Optimizer,
+    Recipe,
+    ResNet,
+    TwoTower,
+    WideAndDeep,
+)
 from lepton_trainer.training import Column, DatasetVersion, check
 
 IMAGE = Column(name="image", type="image", shape=(8, 8, 1))
@@ -25,6 +35,16 @@ DIGITS = DatasetVersion(
     digest="ab12",
 )
 AGES = replace(DIGITS, columns=(WAVE, AGE), label="age")
+CUSTOMERS = replace(
+    DIGITS,
+    columns=(
+        Column(name="city", type="category", transform="one_hot"),
+        Column(name="plan", type="integer", transform="index"),
+        Column(name="age", type="integer", transform="standardize"),
+        Column(name="label", type="category", transform="index"),
+    ),
+    label="label",
+)
 PEOPLE = replace(
     AGES, columns=(AGE, Column(name="sex", type="category"), Column(name="year", type="integer"), WAVE)
 )
@@ -41,6 +61,10 @@ def keras(layer: str, module: str = "keras.layers") -> Recipe:
     return Recipe(architecture=KerasConfig(json.dumps(config)))
 
 
+def crossed(*names: str) -> Recipe:
+    return Recipe(architecture=WideAndDeep(crosses=(names,) if names else ()))
+
+
 @pytest.mark.parametrize(
     ("recipe", "dataset"),
     [
@@ -48,7 +72,12 @@ def keras(layer: str, module: str = "keras.layers") -> Recipe:
         (CNN, DIGITS),
         (keras("Dense"), DIGITS),
         (CNN, replace(DIGITS, columns=(VOLUME, LABEL))),
+        (Recipe(architecture=ResNet(depth=50)), DIGITS),
+        (Recipe(architecture=ResNet(images="large", depth=50)), DIGITS),
         (MLP, replace(DIGITS, columns=(IMAGE, AGE, WAVE, LABEL))),
+        (crossed("city", "plan"), CUSTOMERS),
+        (crossed(), DIGITS),
+        (Recipe(architecture=TwoTower()), CUSTOMERS),
         (MLP, AGES),
         (Recipe(architecture=Mlp(), optimizer=Optimizer(kind="sgd", momentum=0.9)), DIGITS),
         (replace(MLP, slice_columns=("sex", "year")), PEOPLE),
@@ -58,7 +87,12 @@ def keras(layer: str, module: str = "keras.layers") -> Recipe:
         "cnn",
         "keras config",
         "cnn on a tensor of an image's shape",
+        "resnet",
+        "large resnet",
         "many features",
+        "wide and deep",
+        "wide and deep on an image",
+        "two towers",
         "number",
         "sgd",
         "slices",
@@ -93,6 +127,22 @@ def test_a_version_without_training_records_is_refused() -> None:
     [
         (CNN, replace(DIGITS, columns=(IMAGE, AGE, LABEL)), "cnn", "has 'image' .* 'age'"),
         (CNN, replace(DIGITS, columns=(WAVE, LABEL)), "cnn", r"'wave' \(tensor \[32\]\)"),
+        (Recipe(architecture=ResNet()), AGES, "resnet", r"'wave' \(tensor \[32\]\)"),
+        (Recipe(architecture=ResNet(depth=21)), DIGITS, "resnet.depth", "8, 14, 20, 26"),
+        (
+            Recipe(architecture=ResNet(images="large", depth=20)),
+            DIGITS,
+            "resnet.depth",
+            "18, 34, 50, 101 or 152 for large",
+        ),
+        (
+            crossed("city", "age"),
+            CUSTOMERS,
+            "wide_and_deep.crosses[0].columns",
+            "'age' is not: city, plan can",
+        ),
+        (crossed("city", "label"), CUSTOMERS, "wide_and_deep.crosses[0].columns", "'label' is not"),
+        (Recipe(architecture=TwoTower()), AGES, "two_tower", r"coded index; 'age' \(number\) is not"),
         (MLP, replace(DIGITS, label=""), "dataset_version", "must have a label"),
         (
             MLP,
@@ -140,6 +190,12 @@ def test_a_version_without_training_records_is_refused() -> None:
     ids=[
         "two features",
         "a row",
+        "a resnet on a row",
+        "a resnet of another depth",
+        "a large resnet of another depth",
+        "a cross with a number",
+        "a cross with the label",
+        "two towers with a number",
         "no label",
         "image as label",
         "nothing but a label",

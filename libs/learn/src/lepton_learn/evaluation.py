@@ -9,10 +9,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from lepton_learn.examples import Examples
-from lepton_learn.scores.classification import accuracy
+from lepton_learn.scores.classification import accuracy, top_accuracy
 from lepton_learn.scores.regression import regression_figures
 from lepton_learn.scores.report import Document, classification_report, regression_report
 from lepton_learn.task import Classification, Task
+from lepton_learn.two_tower import RECALLS, Retrieval
 
 _BATCH = 256
 
@@ -47,13 +48,15 @@ class Evaluator:
         """The figures of a split of at least one record.
 
         Returns:
-            `loss`, with `accuracy` for a classification; with `mse`, `mae` and `r2`, in the label's own unit,
+            `loss`, with `accuracy` for a classification, and `recall_at_10` and `recall_at_50` for a
+            recommendation; with `mse`, `mae` and `r2`, in the label's own unit,
             for a regression.
         """
         losses, answers = self.answers(examples)
         figures = {"loss": float(losses.mean(dtype=np.float64))}
         if isinstance(self._task, Classification):
-            return figures | {"accuracy": accuracy(examples.labels, answers)}
+            figures["accuracy"] = accuracy(examples.labels, answers)
+            return figures | _recalls(self._task, examples, answers)
         return figures | regression_figures(_truth(self._task, examples), answers[:, 0])
 
 
@@ -79,8 +82,21 @@ def report(
     """
     losses, answers = Evaluator(model, task).answers(examples)
     if isinstance(task, Classification):
-        return classification_report(examples.labels, answers, losses, classes=classes, slices=slices)
+        document = classification_report(examples.labels, answers, losses, classes=classes, slices=slices)
+        document["figures"] |= _recalls(task, examples, answers)
+        return document
     return regression_report(_truth(task, examples), answers[:, 0], losses, slices=slices)
+
+
+def _recalls(task: Task, examples: Examples, answers: NDArray[np.float32]) -> dict[str, float]:
+    """Of recommendations `recall_at_10` and so on: how often the right item is among so many best ones."""
+    if not isinstance(task, Retrieval):
+        return {}
+    return {
+        f"recall_at_{most}": top_accuracy(examples.labels, answers, most=most)
+        for most in RECALLS
+        if most < answers.shape[1]
+    }
 
 
 def _truth(task: Task, examples: Examples) -> NDArray[np.float64]:

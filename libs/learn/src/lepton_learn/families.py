@@ -1,22 +1,25 @@
-"""The models that are trained: two families of our own, and whatever a Keras config describes.
+"""The models that are trained: families of our own, and whatever a Keras config describes.
 
 Every model has one input, float32 [batch, *transform.input_shape], and one output: a logit by class, or one
 number. A dense layer computes f(x) = sigma(W x + b), with sigma(x) = max(0, x), 1 / (1 + e^-x) or tanh(x).
 """
 
 import json
-import math
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from lepton_common.errors import InvalidModel
-from lepton_learn.examples import LabelScale
+from lepton_learn.examples import Examples, LabelScale
 from lepton_learn.keras_config import check_config
-from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Precision
+from lepton_learn.layers import convolution, head, image_input, normalization
+from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Precision, ResNet, TwoTower, WideAndDeep
+from lepton_learn.resnet import build_resnet
+from lepton_learn.task import Task, task_of
 from lepton_learn.transform import FittedTransform
+from lepton_learn.two_tower import Retrieval, build_two_tower
+from lepton_learn.wide_and_deep import build_wide_and_deep
 
 # What Keras raises for configs and shapes that do not fit together.
 _BUILD_ERRORS = (
@@ -30,11 +33,6 @@ _BUILD_ERRORS = (
     MemoryError,
     tf.errors.OpError,
 )
-# Half of a batch-norm average is forgotten in seven steps. Keras's 0.99 takes 69, more than an epoch of a
-# small dataset has, and the first validations would say nothing.
-_NORM_MOMENTUM = 0.9
-_NORM_GROUPS = 8
-"""Groups of a group normalisation, at most."""
 _POLICIES: Mapping[Precision, str] = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
@@ -70,10 +68,29 @@ def build_model(
                 return build_mlp(architecture, transform, label_scale=label_scale)
             case Cnn():
                 return build_cnn(architecture, transform, label_scale=label_scale)
+            case ResNet():
+                return build_resnet(architecture, transform, label_scale=label_scale)
+            case WideAndDeep():
+                return build_wide_and_deep(architecture, transform, label_scale=label_scale)
+            case TwoTower():
+                return build_two_tower(architecture, transform)
             case KerasConfig():
                 return build_from_config(architecture, transform)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def training_task(
+    architecture: Architecture, model: keras.Model, transform: FittedTransform, *, training: Examples
+) -> Task:
+    """The task that a model learns from its training split.
+
+    Raises:
+        InvalidModel: as `task_of`.
+    """
+    if isinstance(architecture, TwoTower):
+        return Retrieval.of(training.labels, items=len(transform.classes))
+    return task_of(model, transform, label_scale=training.label_scale)
 
 
 def build_mlp(recipe: Mlp, transform: FittedTransform, *, label_scale: LabelScale | None) -> keras.Model:
@@ -88,60 +105,27 @@ def build_mlp(recipe: Mlp, transform: FittedTransform, *, label_scale: LabelScal
         )(x)
         if recipe.dropout > 0:
             x = keras.layers.Dropout(recipe.dropout, name=f"dropout_{place}")(x)
-    return keras.Model(inputs, _head(x, transform, label_scale), name="mlp")
+    return keras.Model(inputs, head(x, transform, label_scale), name="mlp")
 
 
 def build_cnn(recipe: Cnn, transform: FittedTransform, *, label_scale: LabelScale | None) -> keras.Model:
     """Blocks of convolution, normalisation, ReLU and pooling, then one dense layer.
 
-    Batch normalisation: Ioffe and Szegedy, 2015. Group normalisation: Wu and He, 2018. Dropout: Srivastava
-    et al., 2014.
+    Group normalisation: Wu and He, 2018. Dropout: Srivastava et al., 2014.
 
     Raises:
         InvalidModel: the features are not one image, or a tensor of its rank.
     """
-    if len(transform.input_shape) != 3:
-        names = ", ".join(column.name for column in transform.schema.features)
-        raise InvalidModel(
-            f"a cnn takes one feature of shape [height, width, channels]; the features {names} have shape "
-            f"{list(transform.input_shape)}: an mlp takes them"
-        )
-    inputs = keras.Input(transform.input_shape, name="features")
-    x = inputs
+    inputs = x = image_input("cnn", transform)
     for place, filters in enumerate(recipe.filters):
-        x = keras.layers.Conv2D(
-            filters,
-            3,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=f"convolution_{place}",
-        )(x)
-        x = _normalization(recipe, filters, name=f"normalization_{place}")(x)
+        x = convolution(x, filters, 3, name=f"convolution_{place}")
+        x = normalization(x, kind=recipe.normalization, name=f"normalization_{place}")
         x = keras.layers.ReLU(name=f"relu_{place}")(x)
         x = keras.layers.MaxPooling2D(2, padding="same", name=f"pooling_{place}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(recipe.dense_units, "relu", kernel_initializer="he_normal", name="dense")(x)
     x = keras.layers.Dropout(recipe.dropout, name="dropout")(x)
-    return keras.Model(inputs, _head(x, transform, label_scale), name="cnn")
-
-
-def _normalization(recipe: Cnn, filters: int, *, name: str) -> keras.layers.Layer:
-    if recipe.normalization == "group":
-        return keras.layers.GroupNormalization(math.gcd(filters, _NORM_GROUPS), name=name)
-    workers = tf.distribute.get_strategy().num_replicas_in_sync
-    return keras.layers.BatchNormalization(momentum=_NORM_MOMENTUM, synchronized=workers > 1, name=name)
-
-
-def _head(x: Any, transform: FittedTransform, label_scale: LabelScale | None) -> Any:
-    # In float32 whatever comes before: a sum of exponentials and a label's own unit need its precision.
-    if label_scale is None:
-        return keras.layers.Dense(len(transform.classes), dtype="float32", name="logits")(x)
-    x = keras.layers.Dense(1, dtype="float32", name="standardized")(x)
-    # The weights learn a quantity of mean 0 and deviation 1, whatever the unit of the label.
-    return keras.layers.Rescaling(
-        label_scale.deviation, label_scale.mean, dtype="float32", name="prediction"
-    )(x)
+    return keras.Model(inputs, head(x, transform, label_scale), name="cnn")
 
 
 def build_from_config(recipe: KerasConfig, transform: FittedTransform) -> keras.Model:

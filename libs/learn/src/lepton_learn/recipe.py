@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 Activation: TypeAlias = Literal["relu", "sigmoid", "tanh"]
+Normalization: TypeAlias = Literal["batch", "group"]
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
+
+# He et al., 2015, table 1.
+_LARGE_STAGES: Mapping[int, tuple[int, ...]] = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +46,62 @@ class Cnn:
     """Width of the dense layer before the output."""
     dropout: float = 0.25
     """Share of the dense units that a training step leaves out."""
-    normalization: Literal["batch", "group"] = "batch"
+    normalization: Normalization = "batch"
     """What follows each convolution: over the batch, or within each record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet:
+    """A residual network over one image."""
+
+    family: Literal["resnet"] = "resnet"
+    """Tells the architectures apart."""
+    images: Literal["small", "large"] = "small"
+    """What it is made for: images of some dozens of pixels, or of some hundreds."""
+    depth: int = 20
+    """Layers with weights: 6n + 2 for small images; 18, 34, 50, 101 or 152 for large ones."""
+    filters: int = 16
+    """Filters of the first stage; each stage after it has twice as many."""
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Blocks of each stage; none where the paper has no network of this depth."""
+        if self.images == "large":
+            return _LARGE_STAGES.get(self.depth, ())
+        blocks, rest = divmod(self.depth - 2, 6)
+        return (blocks,) * 3 if blocks > 0 and rest == 0 else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WideAndDeep:
+    """A linear model and a network over the columns of a table, added up."""
+
+    family: Literal["wide_and_deep"] = "wide_and_deep"
+    """Tells the architectures apart."""
+    crosses: tuple[tuple[str, ...], ...] = ()
+    """Pairs of coded columns whose values the linear model looks at together."""
+    embedding_size: int = 8
+    """Numbers that stand for one value of a coded column in the network."""
+    hidden_units: tuple[int, ...] = (128, 64)
+    """Width of each hidden layer of the network."""
+    dropout: float = 0.0
+    """Share of the hidden units that a training step leaves out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoTower:
+    """A recommendation of items, which are the values of the label, to whoever the features describe."""
+
+    family: Literal["two_tower"] = "two_tower"
+    """Tells the architectures apart."""
+    vector_size: int = 32
+    """Numbers of the vector of an item, and of whoever asks."""
+    embedding_size: int = 16
+    """Numbers that stand for one value of a coded column."""
+    hidden_units: tuple[int, ...] = (64,)
+    """Width of each hidden layer of the network that turns features into a vector."""
+    dropout: float = 0.0
+    """Share of the hidden units that a training step leaves out."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +114,9 @@ class KerasConfig:
     """Tells the architectures apart."""
 
 
-Architecture: TypeAlias = Annotated[Mlp | Cnn | KerasConfig, Field(discriminator="family")]
+Architecture: TypeAlias = Annotated[
+    Mlp | Cnn | ResNet | WideAndDeep | TwoTower | KerasConfig, Field(discriminator="family")
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,7 @@ def _mean_gradients(model: keras.Model, task: Task, *, update: Update, recipe: R
         with tf.GradientTape() as tape:
             outputs = tf.cast(model(inputs, training=True), tf.float32)
             loss = tf.nn.compute_average_loss(
-                task.losses(labels, outputs), sample_weight=weights, global_batch_size=count
+                task.training_losses(labels, outputs), sample_weight=weights, global_batch_size=count
             )
             objective = loss
             if model.losses:

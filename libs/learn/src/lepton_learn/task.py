@@ -28,6 +28,10 @@ class Task(ABC):
     def losses(self, labels: Any, outputs: Any) -> Any:
         """The loss of each record [n], given labels [n] and the model's outputs [n, units]."""
 
+    def training_losses(self, labels: Any, outputs: Any) -> Any:
+        """The loss of each record [n] that is learned by, where that is another one than it is judged by."""
+        return self.losses(labels, outputs)
+
     @abstractmethod
     def answers(self, outputs: Any) -> Any:
         """What is told: probabilities [n, classes], or predictions [n, 1] in the label's own unit."""

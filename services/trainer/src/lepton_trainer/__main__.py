@@ -15,6 +15,7 @@ from lepton_common.server import Service, main, serve
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import WORKER, TrainingKind
 from lepton_trainer.adapters.ledger import Ledger
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
 from lepton_trainer.api import StudyServicer, TrainingServicer
@@ -52,6 +53,7 @@ async def run(*, worker: str = WORKER) -> None:
         servicer=TrainingServicer(
             jobs,
             datasets,
+            Models(models),
             controller=controller,
             launcher=launcher,
             objects=objects,
@@ -66,6 +68,7 @@ async def run(*, worker: str = WORKER) -> None:
             studies,
             jobs,
             datasets,
+            Models(models),
             controller=study_controller,
             launcher=launcher,
             objects=objects,

@@ -1,11 +1,21 @@
 """What a training job asks for, and whether it can be had: checked before a worker is started."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lepton_common.errors import FieldViolation, InvalidField, LeptonError, WrongState
 from lepton_learn.keras_config import check_config
-from lepton_learn.recipe import Architecture, Augmentation, Cnn, KerasConfig, Mlp, Recipe
+from lepton_learn.recipe import (
+    Architecture,
+    Augmentation,
+    Cnn,
+    KerasConfig,
+    Mlp,
+    Recipe,
+    ResNet,
+    TwoTower,
+    WideAndDeep,
+)
 from lepton_trainer.accounting import LEAST_NOISE
 from lepton_trainer.budget import Cost
 
@@ -14,6 +24,9 @@ LABEL_TYPES = ("number", "integer", "category")
 
 SLICE_TYPES = ("integer", "category")
 """Types of columns that an evaluation can be told apart by."""
+
+CODED = ("one_hot", "index")
+"""Transforms of columns that have one of several values."""
 
 MAX_WORKERS = 4
 """Processes that can train together: they all run on one machine, and each takes a gigabyte."""
@@ -27,11 +40,13 @@ class Column:
         name: Its name.
         type: number, integer, category, image or tensor.
         shape: Shape of one value, of images and tensors.
+        transform: How it is transformed: identity, normalize, standardize, one_hot or index.
     """
 
     name: str
     type: str
     shape: tuple[int, ...] = ()
+    transform: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +131,32 @@ def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
     one_image = len(features) == 1 and len(features[0].shape) == 3
     if recipe.augmentation != Augmentation() and not one_image:
         raise _violation("augmentation", "is for datasets with one feature column, an image")
-    match recipe.architecture:
-        case Cnn() if not one_image:
+    _check_architecture(recipe.architecture, dataset, features)
+
+
+def _check_architecture(
+    architecture: Architecture, dataset: DatasetVersion, features: Sequence[Column]
+) -> None:
+    one_image = len(features) == 1 and len(features[0].shape) == 3
+    label = next(column for column in dataset.columns if column.name == dataset.label)
+    match architecture:
+        case Cnn() | ResNet() if not one_image:
             found = ", ".join(_describe(column) for column in features)
             raise _violation(
-                "cnn",
+                architecture.family,
                 "takes one feature column, an image or a tensor of shape [height, width, channels]; "
                 f"{dataset.name} has {found}: train an mlp on them",
             )
+        case ResNet(stages=(), images=images):
+            depths = "18, 34, 50, 101 or 152" if images == "large" else "8, 14, 20, 26 and so on"
+            raise _violation("resnet.depth", f"must be {depths} for {images} images")
+        case TwoTower() if label.transform != "index":
+            raise _violation(
+                "two_tower",
+                f"recommends the values of its label, which must be coded index; {_describe(label)} is not",
+            )
+        case WideAndDeep(crosses=crosses):
+            _check_crosses(crosses, features)
         case KerasConfig(json=text):
             _check_keras_config(text)
 
@@ -161,6 +194,18 @@ def _check_classes(recipe: Recipe, dataset: DatasetVersion) -> None:
     number = any(column.name == dataset.label and column.type == "number" for column in dataset.columns)
     if number and (recipe.class_weights or recipe.balance_classes):
         raise _violation(weighted, f"is for classes, and the label {dataset.label!r} is a number")
+
+
+def _check_crosses(crosses: Sequence[Sequence[str]], features: Sequence[Column]) -> None:
+    coded = [column.name for column in features if column.transform in CODED]
+    for place, names in enumerate(crosses):
+        for name in names:
+            if name not in coded:
+                raise _violation(
+                    f"wide_and_deep.crosses[{place}].columns",
+                    f"must be feature columns that are coded one_hot or index, and {name!r} is not: "
+                    f"{', '.join(coded) or 'none'} can be crossed",
+                )
 
 
 def _check_slices(recipe: Recipe, dataset: DatasetVersion) -> None:

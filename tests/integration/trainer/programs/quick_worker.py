@@ -22,6 +22,9 @@ def main(worker: Worker) -> Mapping[str, Any]:
             raise Cancelled("stopped on request")
         time.sleep(0.02)
     manifest = worker.spec["manifest"]
+    metrics = {"accuracy": 0.97, "manifest_is_known": float(manifest["sha256"] == "cd" * 32)}
+    if "base" in worker.spec:
+        metrics["files_of_the_base"] = float(len(worker.spec["base"]["files"]))
     return {
         "files": [
             {"path": "model.keras", "sha256": "ab" * 32, "size_bytes": 3, "key": f"models/blobs/{'ab' * 32}"}
@@ -31,7 +34,7 @@ def main(worker: Worker) -> Mapping[str, Any]:
             "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}],
             "classes": [str(digit) for digit in range(10)],
         },
-        "metrics": {"accuracy": 0.97, "manifest_is_known": float(manifest["sha256"] == "cd" * 32)},
+        "metrics": metrics,
     }
 
 

@@ -7,7 +7,8 @@
     records             Records that were measured.
     figures             The headline: `loss` and, for a classification, `accuracy`, `macro_` and `weighted_`
                         `precision`, `recall` and `f1`, `log_loss`, `brier_score`, `calibration_error`, of six
-                        classes and more `top5_accuracy`, of two `selection_rate`, `true_positive_rate`,
+                        classes and more `top5_accuracy`, of recommendations `recall_at_10` and
+                        `recall_at_50`, of two `selection_rate`, `true_positive_rate`,
                         `false_positive_rate`, `roc_auc` and `average_precision`; for a regression `mse`,
                         `rmse`, `mae`, `r2` and `bias`, the mean residual.
     classes             By class: `name`, `records`, `predicted`, `precision`, `recall`, `f1`.

@@ -30,7 +30,7 @@ def command() -> None:
 )
 @click.option(
     "--family",
-    type=click.Choice(["cnn", "mlp"]),
+    type=click.Choice(["cnn", "mlp", "resnet", "two_tower", "wide_and_deep"]),
     help="Architecture, where --spec names none.",
 )
 @click.option(
@@ -38,6 +38,12 @@ def command() -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="File that a Keras model's to_json() was written to.",
 )
+@click.option(
+    "--base-model",
+    default="",
+    help="Model version to begin with: the weights of its layers that fit are taken over.",
+)
+@click.option("--freeze", is_flag=True, help="Train none of what comes from --base-model but the head.")
 @click.option("--epochs", type=int, default=0, help="Passes over the data at most.  [default: 20]")
 @click.option("--batch-size", type=int, default=0, help="Records a step.  [default: 64]")
 @click.option("--learning-rate", type=float, default=0.0, help="Step size.  [default: 0.001]")
@@ -73,6 +79,8 @@ async def start(
     model: str,
     family: str | None,
     keras_config: Path | None,
+    base_model: str,
+    freeze: bool,
     epochs: int,
     batch_size: int,
     learning_rate: float,
@@ -100,25 +108,38 @@ async def start(
         getattr(training, family).SetInParent()
     elif training.WhichOneof("architecture") is None:
         raise click.UsageError("say what to train: --family, --keras-config, or an architecture in --spec")
+    if base_model:
+        training.base_model.model_version = version_name("models", base_model)
+    if freeze:
+        if not training.HasField("base_model"):
+            raise click.UsageError("--freeze goes with --base-model")
+        training.base_model.freeze = True
     training.max_epochs = epochs or training.max_epochs
     training.batch_size = batch_size or training.batch_size
     training.seed = seed or training.seed
     training.workers = workers or training.workers
     training.slice_columns.extend(slice_columns)
     training.optimizer.learning_rate = learning_rate or training.optimizer.learning_rate
-    if private_epsilon or noise_multiplier:
-        training.privacy.epsilon = private_epsilon or training.privacy.epsilon
-        training.privacy.noise_multiplier = noise_multiplier or training.privacy.noise_multiplier
-    if clip_norm:
-        if not training.HasField("privacy"):
-            raise click.UsageError("--clip-norm goes with --private-epsilon or --noise-multiplier")
-        training.privacy.clip_norm = clip_norm
+    _make_private(training, epsilon=private_epsilon, noise_multiplier=noise_multiplier, clip_norm=clip_norm)
     job = await client.training.create(job_id or f"{stem[:40]}-{uuid.uuid4().hex[:8]}", training)
     if detach:
         output.done(job.name, {"name": job.name})
         return
     ended = await follow(output, "train", job.name, updates=client.training.watch(job.name))
     output.resource(ended, lambda: describe(output, ended))
+
+
+def _make_private(
+    training: training_pb2.TrainingSpec, *, epsilon: float, noise_multiplier: float, clip_norm: float
+) -> None:
+    """Write into a spec how a training is to be private, where an option says so."""
+    if epsilon or noise_multiplier:
+        training.privacy.epsilon = epsilon or training.privacy.epsilon
+        training.privacy.noise_multiplier = noise_multiplier or training.privacy.noise_multiplier
+    if clip_norm:
+        if not training.HasField("privacy"):
+            raise click.UsageError("--clip-norm goes with --private-epsilon or --noise-multiplier")
+        training.privacy.clip_norm = clip_norm
 
 
 def _read_text(path: Path) -> str:

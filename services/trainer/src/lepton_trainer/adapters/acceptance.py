@@ -5,22 +5,28 @@ import asyncio
 from lepton.training.v1 import training_pb2
 from lepton_trainer.accounting import settle
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.specs import fill_in, fill_in_privacy, recipe_of
+from lepton_trainer.base import BaseModel, check_base, check_private_base
 from lepton_trainer.training import DatasetVersion, check
 
 
-async def accept(spec: training_pb2.TrainingSpec, datasets: Datasets) -> DatasetVersion:
+async def accept(spec: training_pb2.TrainingSpec, datasets: Datasets, models: Models) -> DatasetVersion:
     """Check a spec and write into it what it leaves to the server; return the dataset version it is for.
 
     Raises:
-        NotFound: There is no such dataset version.
-        DependencyUnavailable: The dataset service does not answer.
-        InvalidField: It would spend more privacy than it says.
+        NotFound: There is no such dataset version, or no such base model.
+        WrongState: The base model is an exported one.
+        DependencyUnavailable: The dataset service or the registry does not answer.
+        InvalidField: It would spend more privacy than it says, or begin with what is not private.
         LeptonError: It cannot be trained; see `training.check`.
     """
     dataset = await datasets.get(spec.dataset_version)
     fill_in_checked(spec, dataset)
+    base = await fill_in_base(spec, models)
     if (privacy := recipe_of(spec).privacy) is not None:
+        if base is not None:
+            check_private_base(base, dataset.dataset)
         settled = await asyncio.to_thread(
             settle,
             privacy,
@@ -42,3 +48,19 @@ def fill_in_checked(spec: training_pb2.TrainingSpec, dataset: DatasetVersion) ->
     check(recipe, dataset, workers=spec.workers or 1)
     fill_in(spec, recipe)
     spec.dataset_version = dataset.name
+
+
+async def fill_in_base(spec: training_pb2.TrainingSpec, models: Models) -> BaseModel | None:
+    """Check the model that a spec wants to begin with, write its version into the spec, and return it.
+
+    Raises:
+        NotFound: There is none.
+        WrongState: It is an exported one.
+        DependencyUnavailable: The registry does not answer.
+    """
+    if not spec.HasField("base_model"):
+        return None
+    base = await models.get(spec.base_model.model_version)
+    check_base(base)
+    spec.base_model.model_version = base.name
+    return base

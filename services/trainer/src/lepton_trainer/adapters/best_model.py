@@ -14,7 +14,7 @@ from lepton_common.jobs import files
 from lepton_common.jobs import job as life
 from lepton_common.objects import ObjectStore
 from lepton_common.registration import register
-from lepton_trainer.adapters.kind import encode_node
+from lepton_trainer.adapters.models import encode_node
 from lepton_trainer.lineage import Node
 
 _BLOBS = "models/blobs"

@@ -71,4 +71,5 @@ def _decode_budget(resource: dataset_pb2.Dataset | dataset_pb2.DatasetVersion) -
 
 def _decode_column(column: dataset_pb2.Column) -> Column:
     kind = dataset_pb2.ColumnType.Name(column.type).removeprefix("COLUMN_TYPE_").lower()
-    return Column(name=column.name, type=kind, shape=tuple(column.shape))
+    transform = dataset_pb2.Transform.Name(column.transform).removeprefix("TRANSFORM_").lower()
+    return Column(name=column.name, type=kind, shape=tuple(column.shape), transform=transform)

@@ -17,6 +17,7 @@ from lepton_common.records import Collection
 from lepton_common.registration import register
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.ledger import cost_of
+from lepton_trainer.adapters.models import Models, encode_node
 from lepton_trainer.adapters.specs import recipe_of
 from lepton_trainer.lineage import Node, chain
 
@@ -49,12 +50,22 @@ class TrainingKind:
         The lineage is written down with it: when the training is done the dataset version may be gone.
         """
         dataset = await self._datasets.get(job.spec.dataset_version)
-        privacy = cost_of([job.spec.privacy]) if job.spec.HasField("privacy") else None
+        base = None
+        if job.spec.HasField("base_model"):
+            base = await Models(self._models).get(job.spec.base_model.model_version)
+        lineage = chain(
+            job.name,
+            dataset,
+            base=() if base is None else base.lineage,
+            privacy=cost_of([job.spec.privacy]) if job.spec.HasField("privacy") else None,
+        )
         spec: dict[str, Any] = {
             "recipe": recipe_of(job.spec).to_dict(),
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},
-            "lineage": [node.to_dict() for node in chain(job.name, dataset, privacy=privacy)],
+            "lineage": [node.to_dict() for node in lineage],
         }
+        if base is not None:
+            spec["base"] = {"files": base.files, "freeze": job.spec.base_model.freeze}
         if job.study:
             # Most trials come to nothing: what they made goes with them.
             spec["artifacts"] = files.prefix(life.key(job))
@@ -85,16 +96,3 @@ class TrainingKind:
 
 def _leave(stored: TrainingJob) -> None:
     """Change nothing."""
-
-
-def encode_node(node: Node) -> model_pb2.LineageNode:
-    """Return a link of the chain as the registry keeps it."""
-    encoded = model_pb2.LineageNode(
-        name=node.name,
-        kind=model_pb2.LineageKind.Value(f"LINEAGE_KIND_{node.kind}"),
-        digest=node.digest,
-        parents=node.parents,
-    )
-    if node.privacy is not None:
-        encoded.privacy.epsilon, encoded.privacy.delta = node.privacy.epsilon, node.privacy.delta
-    return encoded

@@ -29,6 +29,7 @@ from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.best_model import kept_epoch, register_best
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.ledger import Ledger
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.studies import (
     course_of,
     decode_search,
@@ -240,7 +241,7 @@ class StudySearch:
         if await self._jobs.find(trial.training_job) is not None:
             raise AlreadyExists(f"{trial.training_job!r} exists already and is no trial of this study")
         spec = trial_spec(study.spec, decode_trial(trial).parameters)
-        dataset = await accept(spec, self._datasets)
+        dataset = await accept(spec, self._datasets, Models(self._models))
         labels = {**study.labels, STUDY_LABEL: study.name.partition("/")[2], TRIAL_LABEL: str(trial.number)}
         job = training_pb2.TrainingJob(
             name=trial.training_job, labels=labels, spec=spec, status=life.queued(), study=study.name

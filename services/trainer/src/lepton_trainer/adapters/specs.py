@@ -15,7 +15,10 @@ from lepton_learn.recipe import (
     Precision,
     Privacy,
     Recipe,
+    ResNet,
     Schedule,
+    TwoTower,
+    WideAndDeep,
 )
 
 _ACTIVATIONS: dict[training_pb2.Activation.ValueType, Activation] = {
@@ -45,6 +48,11 @@ _PRECISIONS: dict[training_pb2.Precision.ValueType, Precision] = {
 _NORMALIZATIONS: dict[training_pb2.Normalization.ValueType, Literal["batch", "group"]] = {
     training_pb2.NORMALIZATION_BATCH: "batch",
     training_pb2.NORMALIZATION_GROUP: "group",
+}
+_RES_NETS: dict[training_pb2.ResNetImages.ValueType, ResNet] = {
+    training_pb2.RES_NET_IMAGES_UNSPECIFIED: ResNet(),
+    training_pb2.RES_NET_IMAGES_SMALL: ResNet(),
+    training_pb2.RES_NET_IMAGES_LARGE: ResNet(images="large", depth=50, filters=64),
 }
 _LEARNING_RATES = {"adam": 0.001, "sgd": 0.01}
 _EXPONENTIAL_SHARE = 0.01
@@ -88,6 +96,17 @@ def fill_in(spec: training_pb2.TrainingSpec, recipe: Recipe) -> None:
             spec.cnn.dropout = dropout
             kind = f"NORMALIZATION_{normalization.upper()}"
             spec.cnn.normalization = training_pb2.Normalization.Value(kind)
+        case ResNet(images=images, depth=depth, filters=first):
+            spec.resnet.images = training_pb2.ResNetImages.Value(f"RES_NET_IMAGES_{images.upper()}")
+            spec.resnet.depth = depth
+            spec.resnet.filters = first
+        case WideAndDeep(embedding_size=size, hidden_units=units):
+            spec.wide_and_deep.embedding_size = size
+            spec.wide_and_deep.hidden_units[:] = units
+        case TwoTower(vector_size=vector, embedding_size=size, hidden_units=units):
+            spec.two_tower.vector_size = vector
+            spec.two_tower.embedding_size = size
+            spec.two_tower.hidden_units[:] = units
     kind = f"OPTIMIZER_KIND_{recipe.optimizer.kind.upper()}"
     spec.optimizer.kind = training_pb2.OptimizerKind.Value(kind)
     spec.optimizer.learning_rate = recipe.optimizer.learning_rate
@@ -125,6 +144,17 @@ def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
             dropout=spec.cnn.dropout or default.dropout,
             normalization=_normalization(spec),
         )
+    if spec.HasField("resnet"):
+        usual = _RES_NETS[spec.resnet.images]
+        return ResNet(
+            images=usual.images,
+            depth=spec.resnet.depth or usual.depth,
+            filters=spec.resnet.filters or usual.filters,
+        )
+    if spec.HasField("wide_and_deep"):
+        return _wide_and_deep(spec.wide_and_deep)
+    if spec.HasField("two_tower"):
+        return _two_tower(spec.two_tower)
     return Mlp(
         hidden_units=tuple(spec.mlp.hidden_units) or Mlp().hidden_units,
         activation=_ACTIVATIONS[spec.mlp.activation],
@@ -143,6 +173,26 @@ def _privacy(privacy: training_pb2.Privacy) -> Privacy:
         clip_norm=privacy.clip_norm or Privacy().clip_norm,
         epsilon=privacy.epsilon,
         delta=privacy.delta,
+    )
+
+
+def _wide_and_deep(given: training_pb2.WideAndDeep) -> WideAndDeep:
+    default = WideAndDeep()
+    return WideAndDeep(
+        crosses=tuple(tuple(cross.columns) for cross in given.crosses),
+        embedding_size=given.embedding_size or default.embedding_size,
+        hidden_units=tuple(given.hidden_units) or default.hidden_units,
+        dropout=given.dropout,
+    )
+
+
+def _two_tower(given: training_pb2.TwoTower) -> TwoTower:
+    default = TwoTower()
+    return TwoTower(
+        vector_size=given.vector_size or default.vector_size,
+        embedding_size=given.embedding_size or default.embedding_size,
+        hidden_units=tuple(given.hidden_units) or default.hidden_units,
+        dropout=given.dropout,
     )
 
 

@@ -11,8 +11,10 @@ from lepton_common.jobs import job as life
 from lepton_common.jobs.launcher import Launcher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
+from lepton_trainer.adapters.acceptance import fill_in_base
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.ledger import Ledger
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.studies import check_study
 from lepton_trainer.adapters.study_controller import StudyController
 
@@ -25,6 +27,7 @@ class StudyServicer:
         studies: Collection[study_pb2.Study],
         jobs: Collection[training_pb2.TrainingJob],
         datasets: Datasets,
+        models: Models,
         *,
         controller: StudyController,
         launcher: Launcher,
@@ -35,6 +38,7 @@ class StudyServicer:
         self._studies = studies
         self._jobs = jobs
         self._datasets = datasets
+        self._models = models
         self._controller = controller
         self._launcher = launcher
         self._objects = objects
@@ -53,6 +57,7 @@ class StudyServicer:
         # A retry gets what it asked for even when the dataset is gone by now.
         if await self._studies.find(study.name) is None:
             check_study(study.spec, await self._datasets.get(study.spec.training.dataset_version))
+            await fill_in_base(study.spec.training, self._models)
         created = await self._studies.create(study, request_id=request.request_id)
         self._controller.wake()
         return study_pb2.CreateStudyResponse(study=created)

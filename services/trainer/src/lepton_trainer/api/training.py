@@ -14,6 +14,7 @@ from lepton_common.records import Collection
 from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.ledger import Ledger, encode_ledger
+from lepton_trainer.adapters.models import Models
 
 
 class TrainingServicer:
@@ -23,6 +24,7 @@ class TrainingServicer:
         self,
         jobs: Collection[training_pb2.TrainingJob],
         datasets: Datasets,
+        models: Models,
         *,
         controller: Controller[training_pb2.TrainingJob],
         launcher: Launcher,
@@ -35,6 +37,7 @@ class TrainingServicer:
         self._ledger = ledger
         self._studies = studies
         self._datasets = datasets
+        self._models = models
         self._controller = controller
         self._launcher = launcher
         self._objects = objects
@@ -52,7 +55,7 @@ class TrainingServicer:
         # A retry gets what it asked for even when the dataset is gone by now.
         dataset = None
         if await self._jobs.find(job.name) is None:
-            dataset = await accept(job.spec, self._datasets)
+            dataset = await accept(job.spec, self._datasets, self._models)
         created = await self._ledger.accept(job, dataset, request_id=request.request_id)
         self._controller.wake()
         return training_pb2.CreateTrainingJobResponse(training_job=created)

@@ -4,11 +4,12 @@ What can go wrong without TensorFlow goes wrong before it is imported, which tak
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 from lepton_common.errors import Cancelled, SchemaViolation
 from lepton_common.jobs.worker import Worker
-from lepton_common.manifests import put_blob
+from lepton_common.manifests import Blob, fetch_blob, put_blob
 from lepton_learn.examples import Examples
 from lepton_learn.keras_config import check_config
 from lepton_learn.manifest import Manifest, Split, load_manifest
@@ -26,7 +27,9 @@ def run_job(worker: Worker) -> dict[str, Any]:
         `{"files": [{path, sha256, size_bytes, key}], "signature": {...}, "metrics": {name: figure}}`.
 
     Raises:
-        UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset.
+        UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset, or the base is
+            no model that it could take weights from.
+        NotFound, ChecksumMismatch: the base's files are not what they were.
         SchemaViolation: the dataset version has nothing to learn from.
         Cancelled: the worker was asked to stop; the last step is kept for the next attempt.
         DependencyUnavailable: the other workers did not come.
@@ -41,6 +44,7 @@ def run_job(worker: Worker) -> dict[str, Any]:
     examples = {
         split: Examples(manifest.transform, read_split(worker.objects, manifest, split)) for split in Split
     }
+    base = _fetch_base(worker)
     if worker.stop_requested:
         raise Cancelled("the training was asked to stop")
 
@@ -52,6 +56,7 @@ def run_job(worker: Worker) -> dict[str, Any]:
         recipe,
         transform=manifest.transform,
         examples=examples,
+        base=base,
         slices=lambda split: read_columns(worker.objects, manifest, split, recipe.slice_columns),
     )
     if worker.index > 0:
@@ -67,6 +72,19 @@ def run_job(worker: Worker) -> dict[str, Any]:
         "signature": signature(manifest.transform),
         "metrics": {name: value for name, value in trained.metrics.items() if math.isfinite(value)},
     }
+
+
+def _fetch_base(worker: Worker) -> Path | None:
+    """The folder with the files of the model version to begin with; None without one."""
+    if "base" not in worker.spec:
+        return None
+    folder = worker.directory / "base"
+    for file in worker.spec["base"]["files"]:
+        blob = Blob(key=file["key"], sha256=file["sha256"], size_bytes=file["size_bytes"])
+        target = folder / file["path"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fetch_blob(worker.objects, blob, target)
+    return folder
 
 
 def _check(manifest: Manifest, recipe: Recipe) -> None:

@@ -1,5 +1,6 @@
 """The part of a training job that needs TensorFlow: build, train, evaluate, and turn the model into files."""
 
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -12,16 +13,17 @@ import tensorflow as tf
 from lepton_common.errors import DependencyUnavailable, InvalidModel
 from lepton_common.jobs import files
 from lepton_common.jobs.worker import Worker
-from lepton_learn.artifact import artifact_files
+from lepton_learn.artifact import artifact_files, load_artifact
 from lepton_learn.checkpoints import Checkpoints
 from lepton_learn.examples import Examples
-from lepton_learn.families import build_model
+from lepton_learn.families import build_model, training_task
 from lepton_learn.loop import Outcome, seed_everything, train
 from lepton_learn.manifest import Split
 from lepton_learn.recipe import Privacy, Recipe
 from lepton_learn.schema import Batch
 from lepton_learn.secret import kept
-from lepton_learn.task import Task, task_of
+from lepton_learn.task import Task
+from lepton_learn.transfer import transfer
 from lepton_learn.transform import FittedTransform
 from lepton_trainer.worker.forming import end_after, form_team, own_cores
 from lepton_trainer.worker.rendezvous import Meeting, Met, meet
@@ -33,6 +35,8 @@ _MEETING_SECONDS = 600.0
 """How long a worker waits for its peers: a node that has to be made for one takes minutes."""
 _NOTICE_SECONDS = 45.0
 """How long TensorFlow has to notice that a peer is gone; it takes up to ten seconds as a rule."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,24 @@ def train_and_evaluate(
     *,
     transform: FittedTransform,
     examples: Mapping[Split, Examples],
+    base: Path | None,
     slices: Callable[[Split], Batch],
 ) -> Trained:
     """Train a model on the training split, with the worker's peers, and measure it on the test split.
 
-    All workers train; the first alone measures, so the others' result is empty. `slices` gives it the raw
-    columns of a split that the evaluation is told apart by.
+    All workers train; the first alone measures, so the others' result is empty.
+
+    Args:
+        worker: this one.
+        recipe: what to train, and how.
+        transform: the dataset's.
+        examples: the dataset's splits.
+        base: folder of the model to begin with; the worker's spec says whether what comes from it is frozen.
+        slices: gives the raw columns of a split that the evaluation is told apart by.
 
     Raises:
-        UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset.
+        UnsafeModel, TooLarge, InvalidModel: the architecture cannot be trained on the dataset, or the base is
+            no model that it could take weights from.
         DependencyUnavailable: the peers did not come in time.
         Cancelled: one of the workers was asked to stop.
     """
@@ -77,6 +90,8 @@ def train_and_evaluate(
     key = met.agreement["checkpoint"]
     saved = checkpoints.read(key) if key else None
     team = form_team(worker)
+    # Before the seed is set: what is drawn for the base changes nothing of what is drawn after it.
+    before = None if base is None else load_artifact(base)[0]
     seed_everything(recipe.seed)
     training = examples[Split.TRAIN]
     try:
@@ -87,7 +102,10 @@ def train_and_evaluate(
                 label_scale=training.label_scale,
                 precision=recipe.precision,
             )
-            task = task_of(model, transform, label_scale=training.label_scale)
+            if before is not None:
+                taken = transfer(model, before, freeze=worker.spec["base"]["freeze"])
+                _log.info("%d layers come from the base model: %s", len(taken), ", ".join(taken))
+            task = training_task(recipe.architecture, model, transform, training=training)
         with met.together(lost=_end_soon):
             outcome = train(
                 model,

@@ -110,6 +110,34 @@ NORMALIZATION_GROUP: Normalization.ValueType  # 2
 """By group of channels within a record: Wu and He, 2018."""
 Global___Normalization: _TypeAlias = Normalization  # noqa: Y015
 
+class _ResNetImages:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResNetImagesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResNetImages.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RES_NET_IMAGES_UNSPECIFIED: _ResNetImages.ValueType  # 0
+    """Small ones."""
+    RES_NET_IMAGES_SMALL: _ResNetImages.ValueType  # 1
+    """Of some dozens of pixels, as CIFAR's: three stages of blocks of two convolutions."""
+    RES_NET_IMAGES_LARGE: _ResNetImages.ValueType  # 2
+    """Of some hundreds of pixels, as ImageNet's: a first convolution and a pooling that
+    quarter height and width, then four stages; bottlenecks from depth 50 on.
+    """
+
+class ResNetImages(_ResNetImages, metaclass=_ResNetImagesEnumTypeWrapper):
+    """What a residual network is made for."""
+
+RES_NET_IMAGES_UNSPECIFIED: ResNetImages.ValueType  # 0
+"""Small ones."""
+RES_NET_IMAGES_SMALL: ResNetImages.ValueType  # 1
+"""Of some dozens of pixels, as CIFAR's: three stages of blocks of two convolutions."""
+RES_NET_IMAGES_LARGE: ResNetImages.ValueType  # 2
+"""Of some hundreds of pixels, as ImageNet's: a first convolution and a pooling that
+quarter height and width, then four stages; bottlenecks from depth 50 on.
+"""
+Global___ResNetImages: _TypeAlias = ResNetImages  # noqa: Y015
+
 class _OptimizerKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -289,6 +317,9 @@ class TrainingSpec(_message.Message):
     MLP_FIELD_NUMBER: _builtins.int
     CNN_FIELD_NUMBER: _builtins.int
     KERAS_CONFIG_FIELD_NUMBER: _builtins.int
+    RESNET_FIELD_NUMBER: _builtins.int
+    WIDE_AND_DEEP_FIELD_NUMBER: _builtins.int
+    TWO_TOWER_FIELD_NUMBER: _builtins.int
     OPTIMIZER_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     MAX_EPOCHS_FIELD_NUMBER: _builtins.int
@@ -301,6 +332,7 @@ class TrainingSpec(_message.Message):
     BALANCE_CLASSES_FIELD_NUMBER: _builtins.int
     AUGMENTATION_FIELD_NUMBER: _builtins.int
     SLICE_COLUMNS_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
     PRIVACY_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`datasets/{dataset}/versions/{version}`, or `.../versions/latest`, which the
@@ -339,6 +371,18 @@ class TrainingSpec(_message.Message):
         """Any model of Keras's own layers."""
 
     @_builtins.property
+    def resnet(self) -> Global___ResNet:
+        """A residual network for one image column."""
+
+    @_builtins.property
+    def wide_and_deep(self) -> Global___WideAndDeep:
+        """A linear model and a network over the columns of a table."""
+
+    @_builtins.property
+    def two_tower(self) -> Global___TwoTower:
+        """A recommendation of items."""
+
+    @_builtins.property
     def optimizer(self) -> Global___Optimizer:
         """How the weights are updated."""
 
@@ -361,6 +405,10 @@ class TrainingSpec(_message.Message):
         """
 
     @_builtins.property
+    def base_model(self) -> Global___BaseModel:
+        """A model to begin with. Absent: weights are drawn."""
+
+    @_builtins.property
     def privacy(self) -> Global___Privacy:
         """Train with differential privacy. Absent: without."""
 
@@ -372,6 +420,9 @@ class TrainingSpec(_message.Message):
         mlp: Global___Mlp | None = ...,
         cnn: Global___Cnn | None = ...,
         keras_config: Global___KerasConfig | None = ...,
+        resnet: Global___ResNet | None = ...,
+        wide_and_deep: Global___WideAndDeep | None = ...,
+        two_tower: Global___TwoTower | None = ...,
         optimizer: Global___Optimizer | None = ...,
         batch_size: _builtins.int = ...,
         max_epochs: _builtins.int = ...,
@@ -384,17 +435,50 @@ class TrainingSpec(_message.Message):
         balance_classes: _builtins.bool = ...,
         augmentation: Global___Augmentation | None = ...,
         slice_columns: _abc.Iterable[_builtins.str] | None = ...,
+        base_model: Global___BaseModel | None = ...,
         privacy: Global___Privacy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "privacy", b"privacy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "privacy", b"privacy", "resnet", b"resnet", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "privacy", b"privacy", "seed", b"seed", "slice_columns", b"slice_columns", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "privacy", b"privacy", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config"]  # noqa: Y015
+    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep", "two_tower"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
 Global___TrainingSpec: _TypeAlias = TrainingSpec  # noqa: Y015
+
+@_typing.final
+class BaseModel(_message.Message):
+    """A model that was trained before. The weights of its layers are taken over by the
+    layers of the new model that have their names and shapes; the others are drawn.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    FREEZE_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """`models/{model}/versions/{version}` of format KERAS, or `.../versions/latest`, which
+    the server resolves once, when it accepts the job.
+    """
+    freeze: _builtins.bool
+    """Leave what was taken over as it is, but for the head, the last layer with weights,
+    and train the rest alone.
+    """
+    def __init__(
+        self,
+        *,
+        model_version: _builtins.str = ...,
+        freeze: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freeze", b"freeze", "model_version", b"model_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BaseModel: _TypeAlias = BaseModel  # noqa: Y015
 
 @_typing.final
 class Privacy(_message.Message):
@@ -681,6 +765,147 @@ class Cnn(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cnn: _TypeAlias = Cnn  # noqa: Y015
+
+@_typing.final
+class ResNet(_message.Message):
+    """A residual network: He et al., 2015."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    images: Global___ResNetImages.ValueType
+    """What it is made for."""
+    depth: _builtins.int
+    """Layers with weights: 6n + 2 for small images, up to 200, default 20; 18, 34, 50,
+    101 or 152 for large ones, default 50.
+    """
+    filters: _builtins.int
+    """Filters of the first stage; each stage after it has twice as many. Default 16 for
+    small images, 64 for large ones.
+    """
+    def __init__(
+        self,
+        *,
+        images: Global___ResNetImages.ValueType = ...,
+        depth: _builtins.int = ...,
+        filters: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "filters", b"filters", "images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResNet: _TypeAlias = ResNet  # noqa: Y015
+
+@_typing.final
+class Cross(_message.Message):
+    """Two columns whose values are looked at together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of two feature columns that are coded ONE_HOT or INDEX."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cross: _TypeAlias = Cross  # noqa: Y015
+
+@_typing.final
+class WideAndDeep(_message.Message):
+    """A linear model over columns and crosses, plus a network over embeddings: Cheng et al.,
+    2016.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CROSSES_FIELD_NUMBER: _builtins.int
+    EMBEDDING_SIZE_FIELD_NUMBER: _builtins.int
+    HIDDEN_UNITS_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    embedding_size: _builtins.int
+    """Numbers that stand for one value of a coded column in the network. Default 8."""
+    dropout: _builtins.float
+    """Share of the hidden units that a training step leaves out."""
+    @_builtins.property
+    def crosses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cross]:
+        """What the linear model looks at besides each column by itself; at most a million
+        pairs of values each.
+        """
+
+    @_builtins.property
+    def hidden_units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Width of each hidden layer of the network. Default 128, 64."""
+
+    def __init__(
+        self,
+        *,
+        crosses: _abc.Iterable[Global___Cross] | None = ...,
+        embedding_size: _builtins.int = ...,
+        hidden_units: _abc.Iterable[_builtins.int] | None = ...,
+        dropout: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crosses", b"crosses", "dropout", b"dropout", "embedding_size", b"embedding_size", "hidden_units", b"hidden_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WideAndDeep: _TypeAlias = WideAndDeep  # noqa: Y015
+
+@_typing.final
+class TwoTower(_message.Message):
+    """Recommends the values of the label, which are items, to whoever the features describe:
+    a network makes a vector of the features, each item has a vector, and the product of
+    the two is the score. Learned from the items of the same batch as negatives, corrected
+    for how often each comes: Yi et al., 2019. A larger batch has more negatives; several
+    workers, or `accumulation`, have them in their own part of it alone.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_SIZE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_SIZE_FIELD_NUMBER: _builtins.int
+    HIDDEN_UNITS_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    vector_size: _builtins.int
+    """Numbers of a vector. Default 32."""
+    embedding_size: _builtins.int
+    """Numbers that stand for one value of a coded column. Default 16."""
+    dropout: _builtins.float
+    """Share of the hidden units that a training step leaves out."""
+    @_builtins.property
+    def hidden_units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Width of each hidden layer of the network. Default one layer of 64."""
+
+    def __init__(
+        self,
+        *,
+        vector_size: _builtins.int = ...,
+        embedding_size: _builtins.int = ...,
+        hidden_units: _abc.Iterable[_builtins.int] | None = ...,
+        dropout: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropout", b"dropout", "embedding_size", b"embedding_size", "hidden_units", b"hidden_units", "vector_size", b"vector_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TwoTower: _TypeAlias = TwoTower  # noqa: Y015
 
 @_typing.final
 class KerasConfig(_message.Message):
