@@ -2,9 +2,9 @@
 
     make bench-privacy
 
-Prints a table and writes `build/bench/privacy.json` as records `name, value, unit, bar, holds`. Both are timed
-in one process each, in turn, from the end of the first epochs on; of the rounds' ratios the median counts. A
-private step computes a gradient for each record, and batches as large as the largest that is drawn.
+Prints a table and writes `build/bench/privacy.json` as records `name, value, unit, bar, holds`. Both are
+timed in one process each, in turn, from the end of the first epochs on; of the rounds' ratios the median
+counts. A private step computes a gradient for each record, and batches as large as the largest drawn.
 """
 
 import json

@@ -174,7 +174,7 @@ async def plot(client: Client, output: Output, job: str, png: Path | None) -> No
 @click.argument("dataset")
 @connected
 async def privacy(client: Client, output: Output, dataset: str) -> None:
-    """Show what trainings have spent of the privacy of DATASET, and what is left."""
+    """Show what is spent of the privacy of DATASET, and left."""
     ledger = await client.training.privacy_ledger(full_name("datasets", dataset))
     output.resource(ledger, lambda: _describe_ledger(output, ledger))
 
