@@ -80,8 +80,36 @@ test: setup .venv-tritonclient/stamp .venv-tables/stamp build/tools/stamp ## Run
 test-demo: setup ## Run the demo and check the figures that it must reach
 	pytest -m demo tests/e2e/test_demo.py
 
+.PHONY: test-cluster
+test-cluster: setup ## Test on the cluster that KUBECONFIG names, which has the images of `make test-images`
+	pytest -m cluster --log-cli-level INFO tests/cluster
+
 bench-%: setup ## Measure what tests/benchmarks/%.py measures
 	python tests/benchmarks/$*.py
+
+## Images
+
+# docker or podman where one of them works, else buildah, which needs no engine.
+BUILD ?= $(shell for engine in docker podman; do \
+	if $$engine info > /dev/null 2>&1; then echo $$engine build; exit; fi; done; \
+	echo buildah build --isolation chroot --network host --layers)
+# What all images stand on, and what they are tagged with.
+BASE ?= python:3.11-slim
+TAG ?= dev
+IMAGES := compressor compressor-worker data-ingest inference registry rl-agent rl-agent-worker trainer trainer-worker
+
+.PHONY: images
+images: $(IMAGES:%=image-%) ## Build the image of every service and worker (BASE=python:3.11-slim TAG=dev)
+
+image-test-s3:
+	$(BUILD) --file tests/cluster/s3/Dockerfile --build-arg BASE=$(BASE) --tag localhost/lepton/test-s3:$(TAG) .
+
+image-%:
+	$(BUILD) --file services/$(*:%-worker=%)/Dockerfile --target $(if $(filter %-worker,$*),worker,service) \
+		--build-arg BASE=$(BASE) --tag localhost/lepton/$*:$(TAG) .
+
+.PHONY: test-images
+test-images: image-registry image-data-ingest image-trainer image-trainer-worker image-test-s3 ## Build the images of the cluster tests
 
 ## Checking
 

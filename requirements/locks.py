@@ -72,6 +72,7 @@ ENVIRONMENTS = [
     Environment("dev", group="dev"),
     Environment("bootstrap", group="bootstrap"),
     Environment("tritonclient", group="tritonclient"),
+    Environment("test-s3", group="test-s3"),
     Environment("tables", group="tables", alone=True),
     Environment("compressor", member="compressor"),
     Environment("compressor-worker", member="compressor", extras=("worker", "cpu")),

@@ -10,6 +10,8 @@ from lepton_common.errors import AlreadyExists, EtagMismatch, InvalidField, NotF
 
 from .refusal import ID_RULE, PAGE_RULE, SHA, Refusals, refusal
 
+SERIES = dataset.Series(time_column="t", window=8, horizon=1)
+
 
 def column(name: str, **facts: Any) -> dataset.Column:
     return dataset.Column(name=name, **facts)
@@ -131,6 +133,46 @@ DATASETS: Refusals = {
         create_version("datasets/flowers/uploads/1", fractions=dataset.SplitFractions(test=math.nan)),
         InvalidField,
         "spec.fractions.test",
+    ),
+    "series without a column to forecast": refusal(
+        create_version("datasets/flowers/uploads/1", schema=dataset.Schema(series=SERIES)),
+        InvalidField,
+        "schema.label",
+        "name the column to forecast",
+    ),
+    "series without a window": refusal(
+        create_version(
+            "datasets/flowers/uploads/1",
+            schema=dataset.Schema(label="y", series=dataset.Series(time_column="t", horizon=1)),
+        ),
+        InvalidField,
+        "spec.schema.series.window",
+        "2",
+    ),
+    "a season longer than the window": refusal(
+        create_version(
+            "datasets/flowers/uploads/1",
+            schema=dataset.Schema(
+                label="y", series=dataset.Series(time_column="t", window=8, horizon=1, season=9)
+            ),
+        ),
+        InvalidField,
+        "schema.series.season",
+        "less than the window, 8",
+    ),
+    "series whose test split is given": refusal(
+        dataset.CreateDatasetVersionRequest(
+            parent="datasets/flowers",
+            dataset_version=dataset.DatasetVersion(
+                spec=dataset.DatasetVersionSpec(
+                    sources=[dataset.Source(upload="datasets/flowers/uploads/1", split=dataset.SPLIT_TEST)],
+                    schema=dataset.Schema(label="y", series=SERIES),
+                )
+            ),
+        ),
+        InvalidField,
+        "spec.sources",
+        "divided by time",
     ),
     "an unknown version": refusal(
         dataset.GetDatasetVersionRequest(name="datasets/flowers/versions/99"),

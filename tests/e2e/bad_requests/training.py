@@ -26,7 +26,7 @@ def layer(class_name: str, *, module: str = "keras.layers", **config: Any) -> di
 
 def train(**spec: Any) -> Message:
     facts: dict[str, Any] = {"dataset_version": "datasets/flowers/versions/1", "model": "models/net"} | spec
-    if not spec.keys() & {"mlp", "cnn", "resnet", "wide_and_deep", "two_tower", "keras_config"}:
+    if not spec.keys() & {"mlp", "cnn", "resnet", "wide_and_deep", "two_tower", "tcn", "keras_config"}:
         facts["mlp"] = training.Mlp()
     return training.CreateTrainingJobRequest(
         training_job_id="bad", training_job=training.TrainingJob(spec=training.TrainingSpec(**facts))
@@ -85,6 +85,9 @@ TRAINING: Refusals = {
     "slices by one column twice": refusal(train(slice_columns=["a", "a"]), InvalidField, "slice_columns"),
     "a convolution over a table": refusal(
         train(cnn=training.Cnn()), InvalidField, "spec.cnn", "'length' (number)", "train an mlp"
+    ),
+    "a forecast of what is no series": refusal(
+        train(tcn=training.Tcn()), InvalidField, "spec.tcn", "its schema needs a `series`"
     ),
     "a residual network over a table": refusal(
         train(resnet=training.ResNet()), InvalidField, "spec.resnet", "'length' (number)", "train an mlp"

@@ -102,6 +102,18 @@ async def test_an_attempt_that_ended_or_was_stopped_does_not_start_again(
     assert (await launcher.observe(JOB, 2)).phase == Phase.ENDED
 
 
+async def test_what_workers_wrote_is_kept_until_the_job_is_cleaned_up(launcher: ProcessLauncher) -> None:
+    assert await launcher.logs(JOB) == []
+    await launcher.start(launch("exit", code=3))
+    await ended(launcher)
+    await launcher.stop(JOB, 1)
+    (log,) = await launcher.logs(JOB)
+    assert log.worker == "attempt 1, worker 0"
+    assert "the last words" in log.text
+    await launcher.clean(JOB)
+    assert await launcher.logs(JOB) == []
+
+
 @pytest.mark.parametrize(
     ("started", "message", "log"),
     [

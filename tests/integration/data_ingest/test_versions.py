@@ -127,6 +127,26 @@ async def test_the_datasets_schema_counts_where_the_version_brings_none(client: 
     assert own.schema.label == "x"
 
 
+async def test_time_series_are_cut_into_windows(client: Any) -> None:
+    rows = b"".join(b"2024-%02d-%02d,%d\n" % (1 + day // 28, 1 + day % 28, day % 7) for day in range(28))
+    rows += b"".join(b"2024-01-%02d,%d\n" % (day + 1, day % 7) for day in range(28, 31))
+    series = pb.Series(time_column="day", window=8, horizon=2)
+    dataset = await client.dataset(pb.Schema(label="visits", series=series))
+    version = await client.build(dataset, await client.upload(dataset, b"day,visits\n" + rows))
+    assert [(column.name, [*column.shape]) for column in version.schema.columns] == [
+        ("history", [8, 1]),
+        ("visits", [2]),
+    ]
+    assert version.schema.series.season == version.series.season == 7
+    assert [*version.schema.series.quantiles] == [0.1, 0.5, 0.9]
+    assert (version.series.rows, version.series.step, version.series.gaps) == (31, "1 day", 0)
+    assert [(span.split, span.first, span.last) for span in version.series.spans] == [
+        (pb.SPLIT_TRAIN, "2024-01-09", "2024-01-25"),
+        (pb.SPLIT_VALIDATION, "2024-01-26", "2024-01-28"),
+        (pb.SPLIT_TEST, "2024-01-29", "2024-01-31"),
+    ]
+
+
 async def test_splits_and_columns_of_sources_are_kept(client: Any, ingest: Any) -> None:
     dataset = await client.dataset()
     images = np.arange(300 * 16, dtype=np.uint8).reshape(300, 4, 4)

@@ -68,6 +68,14 @@ class Training(training_pb2_grpc.TrainingServiceServicer):
             raise NotFound(f"there is no {request.name}")
         return training_pb2.GetTrainingJobResponse(training_job=self.life[-1])
 
+    async def ReadTrainingJobLogs(
+        self, request: training_pb2.ReadTrainingJobLogsRequest, context: object
+    ) -> AsyncIterator[training_pb2.ReadTrainingJobLogsResponse]:
+        for worker in (0, 1):
+            yield training_pb2.ReadTrainingJobLogsResponse(
+                worker=f"attempt 1, worker {worker}", text=f"{request.name} is trained\n"
+            )
+
     async def ListTrainingJobs(
         self, request: training_pb2.ListTrainingJobsRequest, context: object
     ) -> training_pb2.ListTrainingJobsResponse:

@@ -46,6 +46,26 @@ def test_a_job_is_followed_and_its_result_printed(lepton: Lepton) -> None:
     assert done.stdout == "trainingJobs/digits: succeeded\nmodel version: models/digits/versions/1\n"
 
 
+def test_logs_are_printed_worker_by_worker(lepton: Lepton) -> None:
+    assert lepton("train", "logs", "digits").stdout.splitlines() == [
+        "--- attempt 1, worker 0",
+        "trainingJobs/digits is trained",
+        "--- attempt 1, worker 1",
+        "trainingJobs/digits is trained",
+    ]
+    document = json.loads(lepton("-o", "json", "train", "logs", "digits").stdout)
+    assert [log["worker"] for log in document] == ["attempt 1, worker 0", "attempt 1, worker 1"]
+
+
+def test_a_place_in_a_cluster_is_asked_for_by_flags(lepton: Lepton, training: Any) -> None:
+    words = ("train", "start", "digits", "--family", "mlp", "--detach", "--gpus", "2")
+    assert lepton(*words, "--gpu-product", "NVIDIA-H200", "--queue", "research").exit_code == 0
+    (job,) = training.made.values()
+    assert job.spec.placement.gpus == 2
+    assert job.spec.placement.gpu_product == "NVIDIA-H200"
+    assert job.spec.placement.queue == "research"
+
+
 def test_for_scripts_the_result_is_one_document_and_the_way_is_lines(lepton: Lepton) -> None:
     done = lepton("-o", "json", "train", "start", "digits", "--family", "mlp", "--id", "mine")
     assert done.exit_code == 0

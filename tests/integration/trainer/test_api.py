@@ -61,6 +61,14 @@ async def test_a_job_ends_with_a_registered_model(trainer: Trainer, neighbours: 
     ]
 
 
+async def test_what_the_workers_wrote_can_be_read(trainer: Trainer) -> None:
+    job = await trainer.create()
+    await trainer.watch(job)
+    request = training_pb2.ReadTrainingJobLogsRequest(name=job.name)
+    logs = [each async for each in trainer.stub.ReadTrainingJobLogs(request)]
+    assert [log.worker for log in logs] == ["attempt 1, worker 0"]
+
+
 async def test_what_the_server_decides_shows_in_the_job(trainer: Trainer) -> None:
     job = await trainer.create(dataset_version="datasets/digits/versions/latest", labels={"team": "a"})
     assert job.spec.dataset_version == "datasets/digits/versions/2"

@@ -184,6 +184,23 @@ def test_a_folder_with_a_space_in_its_name_works(tmp_path: Path) -> None:
     assert (tmp_path / "my objects" / "a").read_bytes() == b"1"
 
 
+def test_the_endpoint_may_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, s3_endpoint: str
+) -> None:
+    import boto3
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tester")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(
+        Bucket="by-environment"
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    store = ObjectStore("s3://by-environment")
+    store.put("a", b"1")
+    assert store.get("a") == b"1"
+
+
 def test_a_store_that_does_not_answer_is_a_dependency_that_is_unavailable(
     monkeypatch: pytest.MonkeyPatch, s3_endpoint: str
 ) -> None:

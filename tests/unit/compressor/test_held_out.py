@@ -13,6 +13,7 @@ from lepton_common.objects import ObjectStore
 from lepton_compressor.worker.held_out import HeldOut, calibration_records, read_held_out
 from lepton_learn.manifest import Manifest, Shard, Split
 from lepton_learn.schema import Batch, Column, ColumnType, Schema, Transform
+from lepton_learn.series import HISTORY, Series
 from lepton_learn.shards import write_shard
 from lepton_learn.transform import FittedTransform
 
@@ -156,3 +157,19 @@ def test_a_private_model_is_calibrated_on_what_it_has_not_learnt_from(
     manifest = version(store, VERDICT, {Split.TRAIN: batch(0, 4), **splits})
     records = calibration_records(store, manifest, 9, splits=(Split.VALIDATION, Split.TEST))
     assert records["age"].ravel().tolist() == chosen
+
+
+@pytest.mark.parametrize(
+    ("median", "score"), [(4.0, 0.0), (2.0, -1.0), (3.0, -0.5)], ids=["right", "as repeated", "half"]
+)
+def test_forecasts_score_by_their_loss_beside_that_of_repeating(median: float, score: float) -> None:
+    series = Series(channels=("y",), season=1, quantiles=(0.5,))
+    held_out = HeldOut(
+        batch={},
+        records={HISTORY: np.array([[[1], [2]]], np.float32)},
+        labels=np.array([[4, 4]], np.float32),
+        classifies=False,
+        series=series,
+    )
+    assert held_out.metric == "negative_relative_quantile_loss"
+    assert held_out.score(np.full((1, 2, 1), median, np.float32)) == pytest.approx(score)

@@ -135,3 +135,50 @@ def test_eight_bit_weights_leave_a_bit_for_the_sum_of_two_products() -> None:
     for constant in graph.initializer:
         if constant.data_type == TensorProto.INT8:
             assert np.abs(numpy_helper.to_array(constant).astype(int)).max(initial=0) <= 64
+
+
+def test_a_scale_found_in_the_record_is_not_part_of_the_network() -> None:
+    """As a forecaster's: (record - mean) / 4 goes in, and mean + 4 x comes out, sharing the constant 4."""
+    constants = {
+        "axes": np.array([1]),
+        "four": np.float32(4),
+        "first": RANDOM.normal(0, 0.4, (8, 32)).astype(np.float32),
+        "second": RANDOM.normal(0, 0.2, (32, 8)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["record", "axes"], ["mean"], name="mean"),
+        helper.make_node("Sub", ["record", "mean"], ["centred"], name="centred"),
+        helper.make_node("Div", ["centred", "four"], ["scaled"], name="scaled"),
+        helper.make_node("MatMul", ["scaled", "first"], ["sums"], name="sums"),
+        helper.make_node("Relu", ["sums"], ["hidden"], name="hidden"),
+        helper.make_node("MatMul", ["hidden", "second"], ["answer"], name="answer"),
+        helper.make_node("Sub", ["answer", "four"], ["shifted"], name="shifted"),
+        helper.make_node("Relu", ["shifted"], ["positive"], name="positive"),
+        helper.make_node("Mul", ["positive", "four"], ["spread"], name="spread"),
+        helper.make_node("Add", ["spread", "mean"], ["prediction"], name="prediction"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "forecaster",
+        [helper.make_tensor_value_info("record", TensorProto.FLOAT, ["batch", 8])],
+        [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["batch", 8])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    plain = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    data = plain.SerializeToString()
+    levels = RANDOM.uniform(0, 100_000, (200, 1))
+    feed = {"record": (levels + RANDOM.normal(0, 20, (200, 8))).astype(np.float32)}
+
+    def forecast(model: bytes) -> NDArray[np.float32]:
+        onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        answers: NDArray[np.float32] = session.run(None, feed)[0]
+        return answers
+
+    expected = forecast(data)
+    # Eight bits, or sixteen, over the levels would be off by hundreds.
+    np.testing.assert_allclose(forecast(to_int8(data, feed)), expected, rtol=0, atol=3)
+    np.testing.assert_allclose(forecast(to_fp16(data)), expected, rtol=0, atol=0.5)
+    kinds = {each.name: each.data_type for each in onnx.load_from_string(to_fp16(data)).graph.initializer}
+    assert kinds["first"] == TensorProto.FLOAT16
+    assert TensorProto.FLOAT in kinds.values()

@@ -1,6 +1,7 @@
 """Real digits and irises, as files of every format."""
 
 import gzip
+import hashlib
 import io
 import struct
 import tarfile
@@ -14,6 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits, load_iris
+
+from lepton_common.objects import ObjectStore
+from lepton_data_ingest.build import Built, build
+from lepton_data_ingest.order import Order, Source
+from lepton_learn.manifest import Manifest, load_manifest
 
 IDX_TYPES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
 
@@ -105,3 +111,46 @@ def iris_csv(files: Files) -> Path:
         for measures, species in zip(found.data, found.target, strict=True)
     ]
     return files.csv("iris.csv", ",".join([*found.feature_names, "species"]), *rows)
+
+
+class Workshop:
+    """An object store with uploads, and builds from them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = ObjectStore(f"file://{folder}/objects")
+        self.builds = 0
+        self.told: list[tuple[str, int, int]] = []
+
+    def source(self, path: Path, **facts: Any) -> Source:
+        """The upload of a file, in parts of 10,000 bytes."""
+        data = path.read_bytes()
+        parts = f"datasets/d/uploads/{path.name}"
+        for start in range(0, len(data), 10_000):
+            self.store.put(f"{parts}/{start:016x}", data[start : start + 10_000])
+        return Source(
+            upload=f"datasets/d/uploads/{path.name}",
+            filename=path.name,
+            sha256=hashlib.sha256(data).hexdigest(),
+            size_bytes=len(data),
+            parts=parts,
+            **facts,
+        )
+
+    def build(self, *sources: Source, **facts: Any) -> Built:
+        """Build a version of the dataset `d`."""
+        self.builds += 1
+        scratch = self.folder / f"scratch-{self.builds}"
+        scratch.mkdir()
+        order = Order(dataset="d", sources=sources, **facts)
+        return build(order, self.store, scratch, progress=lambda *progress: self.told.append(progress))
+
+    def manifest(self, built: Built) -> Manifest:
+        """The manifest of what was built."""
+        return load_manifest(self.store, built.manifest.key, sha256=built.manifest.sha256)
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    """An empty object store."""
+    return Workshop(tmp_path)

@@ -16,64 +16,20 @@ from lepton_common.errors import (
     SchemaViolation,
     TooManyRejected,
 )
-from lepton_common.objects import ObjectStore
 from lepton_data_ingest import writing
-from lepton_data_ingest.build import Built, build
+from lepton_data_ingest.build import Built
 from lepton_data_ingest.formats.format import Format
 from lepton_data_ingest.fractions import Fractions
-from lepton_data_ingest.order import Order, Source
+from lepton_data_ingest.order import Source
 from lepton_data_ingest.schema import DraftSchema
-from lepton_learn.manifest import Manifest, Split, load_manifest
+from lepton_learn.manifest import Split
 from lepton_learn.reading import read_split
 
 SPECIES = DraftSchema(label="species")
 NUMBERS = DraftSchema.from_json({"columns": [{"name": "x", "type": "COLUMN_TYPE_NUMBER"}, {"name": "label"}]})
 
 
-class Workshop:
-    """An object store with uploads, and builds from them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = ObjectStore(f"file://{folder}/objects")
-        self.builds = 0
-        self.told: list[tuple[str, int, int]] = []
-
-    def source(self, path: Path, **facts: Any) -> Source:
-        """The upload of a file, in parts of 10,000 bytes."""
-        data = path.read_bytes()
-        parts = f"datasets/d/uploads/{path.name}"
-        for start in range(0, len(data), 10_000):
-            self.store.put(f"{parts}/{start:016x}", data[start : start + 10_000])
-        return Source(
-            upload=f"datasets/d/uploads/{path.name}",
-            filename=path.name,
-            sha256=hashlib.sha256(data).hexdigest(),
-            size_bytes=len(data),
-            parts=parts,
-            **facts,
-        )
-
-    def build(self, *sources: Source, **facts: Any) -> Built:
-        """Build a version of the dataset `d`."""
-        self.builds += 1
-        scratch = self.folder / f"scratch-{self.builds}"
-        scratch.mkdir()
-        order = Order(dataset="d", sources=sources, **facts)
-        return build(order, self.store, scratch, progress=lambda *progress: self.told.append(progress))
-
-    def manifest(self, built: Built) -> Manifest:
-        """The manifest of what was built."""
-        return load_manifest(self.store, built.manifest.key, sha256=built.manifest.sha256)
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    """An empty object store."""
-    return Workshop(tmp_path)
-
-
-def all_records(workshop: Workshop, built: Built) -> dict[str, Any]:
+def all_records(workshop: Any, built: Built) -> dict[str, Any]:
     """The records of all splits."""
     manifest = workshop.manifest(built)
     splits = [read_split(workshop.store, manifest, split) for split in Split]
@@ -103,7 +59,7 @@ FORMATS: dict[str, Writer] = {
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_digits_of_every_format_come_out_as_they_went_in(
-    workshop: Workshop, files: Any, digits: Any, form: str
+    workshop: Any, files: Any, digits: Any, form: str
 ) -> None:
     images, labels = digits
     schema = DraftSchema.from_json(
@@ -125,9 +81,7 @@ def test_digits_of_every_format_come_out_as_they_went_in(
     assert workshop.manifest(built).transform.classes == tuple("0123456789")
 
 
-def test_the_same_records_are_divided_alike_from_every_format(
-    workshop: Workshop, files: Any, digits: Any
-) -> None:
+def test_the_same_records_are_divided_alike_from_every_format(workshop: Any, files: Any, digits: Any) -> None:
     held_out = []
     for form in ("idx", "npz"):
         sources = [workshop.source(path, **facts) for path, facts in FORMATS[form](files, *digits)]
@@ -139,7 +93,7 @@ def test_the_same_records_are_divided_alike_from_every_format(
 
 
 def test_the_same_order_gives_the_same_digest_wherever_shards_begin(
-    workshop: Workshop, files: Any, digits: Any, monkeypatch: pytest.MonkeyPatch
+    workshop: Any, files: Any, digits: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "MAX_SHARD_RECORDS", 100)
     source = workshop.source(files.npz("d.npz", image=digits[0], label=digits[1]))
@@ -154,7 +108,7 @@ def test_the_same_order_gives_the_same_digest_wherever_shards_begin(
     )
 
 
-def test_a_table_is_inferred_whole(workshop: Workshop, iris_csv: Path) -> None:
+def test_a_table_is_inferred_whole(workshop: Any, iris_csv: Path) -> None:
     built = workshop.build(workshop.source(iris_csv), schema=SPECIES)
     described = built.to_json()
     assert described["schema"]["columns"][0] == {
@@ -186,12 +140,12 @@ def test_a_table_is_inferred_whole(workshop: Workshop, iris_csv: Path) -> None:
     assert transform.classes == ("setosa", "versicolor", "virginica")
 
 
-def test_no_label_is_guessed(workshop: Workshop, iris_csv: Path) -> None:
+def test_no_label_is_guessed(workshop: Any, iris_csv: Path) -> None:
     with pytest.raises(InvalidField, match="name the column to predict"):
         workshop.build(workshop.source(iris_csv))
 
 
-def test_sources_keep_the_split_they_are_given(workshop: Workshop, files: Any, digits: Any) -> None:
+def test_sources_keep_the_split_they_are_given(workshop: Any, files: Any, digits: Any) -> None:
     images, labels = digits
     given = {"train": slice(0, 1000), "test": slice(1000, 1797)}
     sources = []
@@ -206,7 +160,7 @@ def test_sources_keep_the_split_they_are_given(workshop: Workshop, files: Any, d
     np.testing.assert_array_equal(test["label"], labels[1000:])
 
 
-def test_validation_is_taken_from_what_has_no_split(workshop: Workshop, files: Any, digits: Any) -> None:
+def test_validation_is_taken_from_what_has_no_split(workshop: Any, files: Any, digits: Any) -> None:
     images, labels = digits
     built = workshop.build(
         workshop.source(files.npz("rest.npz", image=images[:1500], label=labels[:1500])),
@@ -222,7 +176,7 @@ def rows(bad: dict[int, str]) -> list[str]:
     return ["x,y,label", *(bad.get(n, f"{n},{n * 0.5},{'ab'[n % 2]}") for n in range(1000))]
 
 
-def test_bad_records_are_left_out_and_told(workshop: Workshop, files: Any) -> None:
+def test_bad_records_are_left_out_and_told(workshop: Any, files: Any) -> None:
     bad = {3: "3,twelve,a", 500: "500,1.5", 998: "998,nan,b", 999: "999,,b"}
     path = files.csv("d.csv", *rows(bad))
     built = workshop.build(workshop.source(path), max_rejected_fraction=0.01)
@@ -243,7 +197,7 @@ def test_bad_records_are_left_out_and_told(workshop: Workshop, files: Any) -> No
     ]
 
 
-def test_too_many_bad_records_end_the_build_with_the_first_of_them(workshop: Workshop, files: Any) -> None:
+def test_too_many_bad_records_end_the_build_with_the_first_of_them(workshop: Any, files: Any) -> None:
     path = files.csv("d.csv", *rows({3: "3,twelve,a", 5: "5,thirteen,a"}))
     with pytest.raises(TooManyRejected) as caught:
         workshop.build(workshop.source(path), max_rejected_fraction=0.001)
@@ -256,7 +210,7 @@ def test_too_many_bad_records_end_the_build_with_the_first_of_them(workshop: Wor
     assert caught.value.metadata["rejection_1"] == "d.csv record 5 column 'y': 'thirteen' is not a number"
 
 
-def test_a_hopeless_build_ends_early(workshop: Workshop, files: Any) -> None:
+def test_a_hopeless_build_ends_early(workshop: Any, files: Any) -> None:
     good = [f"{n},{n},a" for n in range(1000)]
     path = files.csv("d.csv", "x,y,label", *good, *(["?,?,?"] * 500_000))
     with pytest.raises(TooManyRejected, match=r"and [0-9]+ more"):
@@ -265,7 +219,7 @@ def test_a_hopeless_build_ends_early(workshop: Workshop, files: Any) -> None:
 
 
 def test_records_with_a_label_that_training_never_shows_are_rejected(
-    workshop: Workshop, files: Any, monkeypatch: pytest.MonkeyPatch
+    workshop: Any, files: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "MAX_SHARD_RECORDS", 4)
     train = files.csv("train.csv", "x,label", *(f"{n}.5,{'ab'[n % 2]}" for n in range(20)))
@@ -285,7 +239,7 @@ def test_records_with_a_label_that_training_never_shows_are_rejected(
         workshop.build(*sources)
 
 
-def test_the_first_rejections_are_in_order_of_the_sources(workshop: Workshop, files: Any) -> None:
+def test_the_first_rejections_are_in_order_of_the_sources(workshop: Any, files: Any) -> None:
     first = files.csv("1.csv", "x,label", *(f"{n},{'ab'[n % 2]}" for n in range(300)), *["?,a"] * 80)
     second = files.csv("2.csv", "x,label", *["?,a"] * 80)
     sources = [workshop.source(first), workshop.source(second)]
@@ -297,9 +251,7 @@ def test_the_first_rejections_are_in_order_of_the_sources(workshop: Workshop, fi
     ]
 
 
-def test_several_files_of_a_column_stand_side_by_side_in_turn(
-    workshop: Workshop, files: Any, digits: Any
-) -> None:
+def test_several_files_of_a_column_stand_side_by_side_in_turn(workshop: Any, files: Any, digits: Any) -> None:
     images, labels = digits
     sources = [
         workshop.source(files.idx("images-1", images[:100])),
@@ -313,25 +265,25 @@ def test_several_files_of_a_column_stand_side_by_side_in_turn(
     np.testing.assert_array_equal(found["image"][..., 0], images[:300])
 
 
-def test_progress_counts_records(workshop: Workshop, files: Any, digits: Any) -> None:
+def test_progress_counts_records(workshop: Any, files: Any, digits: Any) -> None:
     workshop.build(workshop.source(files.npz("d.npz", image=digits[0], label=digits[1])))
     assert workshop.told[0] == ("fetching", 0, 1)
     assert workshop.told[-2:] == [("reading", 1797, 1797), ("committing", 1797, 1797)]
 
 
 @pytest.fixture
-def images_only(workshop: Workshop, files: Any, digits: Any) -> list[Source]:
+def images_only(workshop: Any, files: Any, digits: Any) -> list[Source]:
     """A single IDX file."""
     return [workshop.source(files.idx("images", digits[0]))]
 
 
-def test_images_without_labels_are_refused(workshop: Workshop, images_only: list[Source]) -> None:
+def test_images_without_labels_are_refused(workshop: Any, images_only: list[Source]) -> None:
     with pytest.raises(InvalidField, match="name the column to predict; none of image is called"):
         workshop.build(*images_only)
 
 
 def test_a_missing_companion_is_named(
-    workshop: Workshop, files: Any, digits: Any, images_only: list[Source]
+    workshop: Any, files: Any, digits: Any, images_only: list[Source]
 ) -> None:
     more = [
         workshop.source(files.idx("more", digits[0])),
@@ -341,7 +293,7 @@ def test_a_missing_companion_is_named(
         workshop.build(*images_only, *more)
 
 
-def test_changed_parts_are_noticed(workshop: Workshop, images_only: list[Source]) -> None:
+def test_changed_parts_are_noticed(workshop: Any, images_only: list[Source]) -> None:
     workshop.store.put(f"{images_only[0].parts}/{0:016x}", b"other bytes")
     with pytest.raises(ChecksumMismatch, match="images: the stored bytes are not those that were uploaded"):
         workshop.build(*images_only)
@@ -368,19 +320,19 @@ def test_changed_parts_are_noticed(workshop: Workshop, images_only: list[Source]
     ids=["only-header", "no-rows", "empty-arrays", "empty-idx", "cut-parquet", "no-labels"],
 )
 def test_a_file_of_nothing_is_refused(
-    workshop: Workshop, files: Any, write: Any, error: type[LeptonError], text: str
+    workshop: Any, files: Any, write: Any, error: type[LeptonError], text: str
 ) -> None:
     with pytest.raises(error, match=text):
         workshop.build(workshop.source(write(files)))
 
 
-def test_a_version_needs_training_records(workshop: Workshop, files: Any) -> None:
+def test_a_version_needs_training_records(workshop: Any, files: Any) -> None:
     path = files.csv("d.csv", "x,label", "1,a", "2,b")
     with pytest.raises((SchemaViolation, TooManyRejected)):
         workshop.build(workshop.source(path, split=Split.TEST))
 
 
-def test_few_images_are_unpacked_at_once_however_well_they_compress(workshop: Workshop, files: Any) -> None:
+def test_few_images_are_unpacked_at_once_however_well_they_compress(workshop: Any, files: Any) -> None:
     images = np.zeros((3, 3000, 3000, 3), np.uint8)
     path = files.image_tar("even.tar", images, ["a", "b", "a"])
     assert path.stat().st_size < images.nbytes / 500

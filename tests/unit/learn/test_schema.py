@@ -1,13 +1,19 @@
 """A schema that stands can be learnt from; one that cannot says every reason at once."""
 
+from dataclasses import replace
+
 import pytest
 
 from lepton_common.errors import InvalidField
 from lepton_learn.schema import Column, ColumnType, Schema, Transform, default_transform
+from lepton_learn.series import HISTORY, Series
 
 AGE = Column(name="age", type=ColumnType.NUMBER, transform=Transform.STANDARDIZE, minimum=0, maximum=130)
 KIND = Column(name="kind", type=ColumnType.CATEGORY, transform=Transform.INDEX, values=("cat", "dog"))
 PHOTO = Column(name="photo", type=ColumnType.IMAGE, transform=Transform.NORMALIZE, shape=(8, 8, 1))
+HISTORY_OF_DAYS = Column(name=HISTORY, type=ColumnType.TENSOR, transform=Transform.IDENTITY, shape=(48, 2))
+DEMAND = Column(name="demand", type=ColumnType.TENSOR, transform=Transform.IDENTITY, shape=(24,))
+SERIES = Series(channels=("demand", "cold"), season=24)
 
 
 def number(**changes: object) -> Column:
@@ -126,3 +132,44 @@ def test_an_open_transform_is_chosen_by_type(
     column_type: ColumnType, label: bool, expected: Transform
 ) -> None:
     assert default_transform(column_type, label=label) is expected
+
+
+def test_a_schema_of_windows_survives_json() -> None:
+    schema = Schema((HISTORY_OF_DAYS, DEMAND), "demand", SERIES)
+    assert Schema.from_dict(schema.to_dict()) == schema
+    assert not schema.is_classification
+    assert schema.features == (HISTORY_OF_DAYS,)
+
+
+@pytest.mark.parametrize(
+    ("columns", "series", "field"),
+    [
+        pytest.param((HISTORY_OF_DAYS, DEMAND), None, "schema.columns[1].type", id="no series"),
+        pytest.param((HISTORY_OF_DAYS, AGE, DEMAND), SERIES, "schema.columns", id="another feature"),
+        pytest.param((replace(DEMAND, name="past"), DEMAND), SERIES, "schema.columns", id="no history"),
+        pytest.param(
+            (replace(HISTORY_OF_DAYS, shape=(48,)), DEMAND), SERIES, "schema.columns", id="no channels"
+        ),
+        pytest.param(
+            (HISTORY_OF_DAYS, replace(DEMAND, transform=Transform.STANDARDIZE)),
+            SERIES,
+            "schema.columns[1].transform",
+            id="a scaled label",
+        ),
+        pytest.param(
+            (HISTORY_OF_DAYS, DEMAND), replace(SERIES, season=48), "schema.series.season", id="long season"
+        ),
+        pytest.param(
+            (HISTORY_OF_DAYS, DEMAND),
+            replace(SERIES, quantiles=(0.5, 0.5)),
+            "schema.series.quantiles",
+            id="a quantile twice",
+        ),
+    ],
+)
+def test_windows_that_cannot_be_forecast_from_name_the_field(
+    columns: tuple[Column, ...], series: Series | None, field: str
+) -> None:
+    with pytest.raises(InvalidField) as caught:
+        Schema(columns, "demand", series)
+    assert [violation.field for violation in caught.value.violations] == [field]

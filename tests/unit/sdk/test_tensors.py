@@ -20,6 +20,8 @@ from lepton_sdk.cli.tensors import read_tensor
         pytest.param("[1, 2, 3]", "FP32", [-1, 3], [[1, 2, 3]], id="one record"),
         pytest.param("[[1, 2, 3], [4, 5, 6]]", "FP32", [-1, 3], [[1, 2, 3], [4, 5, 6]], id="records"),
         pytest.param("[[1, 2], [3, 4]]", "FP32", [-1, 2, 2], [[[1, 2], [3, 4]]], id="one matrix"),
+        pytest.param("[1, 2]", "FP32", [-1, 2, 1], [[[1], [2]]], id="one series of values"),
+        pytest.param("[[1], [2]]", "FP32", [-1, 2, 1], [[[1], [2]]], id="one series as it is"),
         pytest.param("[]", "FP32", [-1, 1], np.zeros((0, 1)), id="no record"),
         pytest.param("7", "INT64", [-1, 1], [[7]], id="a whole number"),
         pytest.param("7.0", "INT64", [-1, 1], [[7]], id="a whole number with a point"),

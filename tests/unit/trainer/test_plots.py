@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lepton_learn.scores.report import classification_report, regression_report
+from lepton_learn.scores.report import classification_report, forecast_report, regression_report
+from lepton_learn.series import Series
 from lepton_trainer.worker.plots import draw
 
 NAN = float("nan")
@@ -39,6 +40,19 @@ def regression(predictions: Any) -> dict[str, Any]:
         )
 
 
+def forecasts(predictions: Any) -> dict[str, Any]:
+    """An evaluation of forecasts of two rows."""
+    history = np.arange(80, dtype=np.float32).reshape(10, 8, 1)
+    with np.errstate(all="ignore"):
+        return {"label": "price in $"} | forecast_report(
+            history,
+            history[:, -2:, 0] + 1,
+            np.broadcast_to(predictions, (10, 2, 3)).astype(np.float32),
+            np.ones(10, np.float32),
+            series=Series(channels=("price",), season=4),
+        )
+
+
 CURVES, CLASSES = {"learning_curves"}, {"learning_curves", "confusion", "calibration", "slices"}
 AMOUNTS = {"learning_curves", "predictions", "slices"}
 
@@ -58,6 +72,9 @@ AMOUNTS = {"learning_curves", "predictions", "slices"}
         pytest.param(regression(7.0), AMOUNTS, id="always the same"),
         pytest.param(regression(np.inf), AMOUNTS, id="infinite"),
         pytest.param(regression(np.nan), AMOUNTS, id="no numbers"),
+        pytest.param(forecasts(40.0), CURVES | {"forecasts"}, id="forecasts"),
+        pytest.param(forecasts(np.inf), CURVES | {"forecasts"}, id="infinite forecasts"),
+        pytest.param(forecasts(np.nan), CURVES | {"forecasts"}, id="forecasts that are no numbers"),
     ],
 )
 def test_an_evaluation_is_drawn(document: dict[str, Any] | None, names: set[str]) -> None:

@@ -29,6 +29,7 @@ from lepton.training.v1.training_pb2 import (
     Optimizer,
     Privacy,
     ResNet,
+    Tcn,
     TrainingSpec,
     TwoTower,
     WideAndDeep,
@@ -91,6 +92,7 @@ FULL = TrainingSpec(
                 **FILLED | {"convergence": Convergence(patience=0)},
             ),
         ),
+        (TrainingSpec(tcn=Tcn()), TrainingSpec(tcn=Tcn(filters=32, kernel_size=3, dropout=0.1), **FILLED)),
         (
             TrainingSpec(keras_config=KerasConfig(json="{}")),
             TrainingSpec(keras_config=KerasConfig(json="{}"), **FILLED),
@@ -122,6 +124,7 @@ FULL = TrainingSpec(
         "mlp",
         "cnn",
         "private cnn",
+        "tcn",
         "keras config",
         "resnet",
         "large resnet",

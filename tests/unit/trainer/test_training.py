@@ -14,6 +14,7 @@ from lepton_learn.recipe import (
     Optimizer,
     Recipe,
     ResNet,
+    Tcn,
     TwoTower,
     WideAndDeep,
 )
@@ -35,6 +36,16 @@ DIGITS = DatasetVersion(
     digest="ab12",
 )
 AGES = replace(DIGITS, columns=(WAVE, AGE), label="age")
+DEMAND = replace(
+    DIGITS,
+    name="datasets/demand/versions/1",
+    columns=(
+        Column(name="history", type="tensor", shape=(48, 1)),
+        Column(name="demand", type="tensor", shape=(24,)),
+    ),
+    label="demand",
+    forecasts=True,
+)
 CUSTOMERS = replace(
     DIGITS,
     columns=(
@@ -48,7 +59,7 @@ CUSTOMERS = replace(
 PEOPLE = replace(
     AGES, columns=(AGE, Column(name="sex", type="category"), Column(name="year", type="integer"), WAVE)
 )
-MLP, CNN = Recipe(architecture=Mlp()), Recipe(architecture=Cnn())
+MLP, CNN, TCN = (Recipe(architecture=architecture) for architecture in (Mlp(), Cnn(), Tcn()))
 
 
 def keras(layer: str, module: str = "keras.layers") -> Recipe:
@@ -80,6 +91,8 @@ def crossed(*names: str) -> Recipe:
         (Recipe(architecture=TwoTower()), CUSTOMERS),
         (MLP, AGES),
         (Recipe(architecture=Mlp(), optimizer=Optimizer(kind="sgd", momentum=0.9)), DIGITS),
+        (TCN, DEMAND),
+        (keras("Dense"), DEMAND),
         (replace(MLP, slice_columns=("sex", "year")), PEOPLE),
     ],
     ids=[
@@ -95,6 +108,8 @@ def crossed(*names: str) -> Recipe:
         "two towers",
         "number",
         "sgd",
+        "tcn",
+        "keras config on series",
         "slices",
     ],
 )
@@ -238,3 +253,23 @@ def test_a_keras_config_that_may_not_be_built_is_refused(recipe: Recipe, error: 
         check(recipe, DIGITS, workers=1)
     (violation,) = refused.value.violations
     assert violation.field == "training_job.spec.keras_config.json"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "dataset", "field", "words"),
+    [
+        (TCN, DIGITS, "tcn", "datasets/digits/versions/1 has none: its schema needs a `series`"),
+        (MLP, DEMAND, "mlp", "cannot forecast the time series of datasets/demand/versions/1: train a tcn"),
+        (CNN, DEMAND, "cnn", "train a tcn on them"),
+        (replace(TCN, balance_classes=True), DEMAND, "balance_classes", "is for classes"),
+    ],
+    ids=["no series", "mlp on series", "cnn on series", "classes of series"],
+)
+def test_forecasters_are_for_series_and_series_for_forecasters(
+    recipe: Recipe, dataset: DatasetVersion, field: str, words: str
+) -> None:
+    with pytest.raises(InvalidField) as refused:
+        check(recipe, dataset, workers=1)
+    (violation,) = refused.value.violations
+    assert violation.field == f"training_job.spec.{field}"
+    assert words in violation.description

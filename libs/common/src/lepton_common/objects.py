@@ -6,6 +6,7 @@ all. This module is the only one that knows obstore; its exceptions end here, as
 The calls block and are safe from many threads: services go through `asyncio.to_thread`.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -199,6 +200,8 @@ def _open_bucket(bucket: str, prefix: str, options: dict[str, str]) -> S3Store:
             violations=[FieldViolation("object_store_url", f"unknown option {sorted(unknown)[0]!r}")],
         )
     endpoint = options.get("endpoint")
+    # Plain HTTP is asked for by naming such an endpoint, here or in the environment.
+    called = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     return S3Store(
         bucket,
         prefix=prefix or None,
@@ -209,7 +212,7 @@ def _open_bucket(bucket: str, prefix: str, options: dict[str, str]) -> S3Store:
         client_options={
             "timeout": timedelta(seconds=300),
             "connect_timeout": timedelta(seconds=5),
-            **({"allow_http": True} if endpoint and endpoint.startswith("http://") else {}),
+            **({"allow_http": True} if called.startswith("http://") else {}),
         },
         retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=30)},
     )

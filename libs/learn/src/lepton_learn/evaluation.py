@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from lepton_learn.examples import Examples
 from lepton_learn.scores.classification import accuracy, top_accuracy
+from lepton_learn.scores.forecasting import forecast_figures
 from lepton_learn.scores.regression import regression_figures
-from lepton_learn.scores.report import Document, classification_report, regression_report
-from lepton_learn.task import Classification, Task
+from lepton_learn.scores.report import Document, classification_report, forecast_report, regression_report
+from lepton_learn.task import Classification, Forecast, Task
 from lepton_learn.two_tower import RECALLS, Retrieval
 
 _BATCH = 256
+_TOLD_BY_EPOCH = ("quantile_loss", "mae", "mae_ratio")
+"""Of forecasts: what the repeated last season is off by is the same after each epoch."""
 
 
 class Evaluator:
@@ -32,7 +35,7 @@ class Evaluator:
         self._step = tf.function(step)
 
     def answers(self, examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The loss [n] and the answer [n, classes or 1] for each record, in order."""
+        """The loss [n] and the answer [n, ...] for each record, in order."""
         count = len(examples)
         size = min(_BATCH, count)
         losses, answers = [], []
@@ -49,14 +52,17 @@ class Evaluator:
 
         Returns:
             `loss`, with `accuracy` for a classification, and `recall_at_10` and `recall_at_50` for a
-            recommendation; with `mse`, `mae` and `r2`, in the label's own unit,
-            for a regression.
+            recommendation; with `mse`, `mae` and `r2`, in the label's own unit, for a regression; with
+            `quantile_loss`, `mae` and `mae_ratio` for forecasts.
         """
         losses, answers = self.answers(examples)
         figures = {"loss": float(losses.mean(dtype=np.float64))}
         if isinstance(self._task, Classification):
             figures["accuracy"] = accuracy(examples.labels, answers)
             return figures | _recalls(self._task, examples, answers)
+        if isinstance(self._task, Forecast):
+            found = forecast_figures(*_windows(examples), answers, self._task.series)
+            return figures | {name: found[name] for name in _TOLD_BY_EPOCH if name in found}
         return figures | regression_figures(_truth(self._task, examples), answers[:, 0])
 
 
@@ -75,7 +81,7 @@ def report(
         task: judges its outputs.
         examples: the split, of n records.
         classes: names of the label's classes; empty for a regression.
-        slices: the raw columns to tell records apart by, [n] each.
+        slices: the raw columns to tell records apart by, [n] each; windows of series have none.
 
     Returns:
         As `lepton_learn.scores.report` describes, without `format`, `split` and `label`.
@@ -85,6 +91,8 @@ def report(
         document = classification_report(examples.labels, answers, losses, classes=classes, slices=slices)
         document["figures"] |= _recalls(task, examples, answers)
         return document
+    if isinstance(task, Forecast):
+        return forecast_report(*_windows(examples), answers, losses, series=task.series)
     return regression_report(_truth(task, examples), answers[:, 0], losses, slices=slices)
 
 
@@ -97,6 +105,11 @@ def _recalls(task: Task, examples: Examples, answers: NDArray[np.float32]) -> di
         for most in RECALLS
         if most < answers.shape[1]
     }
+
+
+def _windows(examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Windows and what came after them, which are not transformed: they are in the label's own unit."""
+    return examples.take(np.arange(len(examples)))
 
 
 def _truth(task: Task, examples: Examples) -> NDArray[np.float64]:

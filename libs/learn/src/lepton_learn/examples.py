@@ -19,7 +19,7 @@ class LabelScale:
 
     @classmethod
     def of(cls, labels: NDArray[np.float32]) -> "LabelScale":
-        """The scale of the training labels [n]; deviation 1 where they do not vary."""
+        """The scale of the training labels [n, ...]; deviation 1 where they do not vary."""
         exact = labels.astype(np.float64)
         deviation = float(exact.std())
         return cls(float(exact.mean()), deviation if deviation > 0 else 1.0)
@@ -62,7 +62,7 @@ class Examples:
 
     @property
     def labels(self) -> NDArray[Any]:
-        """All labels, transformed: int64 [n] classes or float32 [n]."""
+        """All labels, transformed: int64 [n] classes, float32 [n] or, of series, [n, horizon]."""
         return self._labels
 
     @property
@@ -71,7 +71,7 @@ class Examples:
         return None if self._transform.schema.is_classification else LabelScale.of(self._labels)
 
     def take(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """The inputs float32 [len(places), *input_shape] and the labels [len(places)] at these places."""
+        """The inputs float32 [n, *input_shape] and the labels [n, ...] at these n places."""
         if self._inputs is not None:
             return self._inputs[places], self._labels[places]
         raw = {name: values[places] for name, values in self._raw.items()}

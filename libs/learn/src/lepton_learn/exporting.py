@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from lepton_common.errors import InvalidModel
-from lepton_learn.schema import PREDICTION, PROBABILITIES
+from lepton_learn.signature import output_name
 from lepton_learn.task import task_of
 from lepton_learn.transform import FittedTransform
 
@@ -19,7 +19,8 @@ def export_onnx(model: keras.Model, transform: FittedTransform) -> bytes:
     """Export a trained model.
 
     Inputs are named as the feature columns and take raw values (`lepton_learn.signature`); the output is
-    `probabilities` [batch, classes] or `prediction` [batch, 1] in the label's own unit. The batch is dynamic.
+    `probabilities` [batch, classes], or in the label's own unit `prediction` [batch, 1] or `forecast`
+    [batch, horizon, quantiles]. The batch is dynamic.
 
     Raises:
         InvalidModel: the model holds an operation that ONNX has no form for.
@@ -51,7 +52,7 @@ def _model_graph(model: keras.Model, transform: FittedTransform) -> Any:
     from lepton_learn.transform_onnx import OPSET
 
     task = task_of(model, transform, label_scale=None)
-    output = PROBABILITIES if transform.classes else PREDICTION
+    output = output_name(transform)
     specification = tf.TensorSpec((None, *transform.input_shape), tf.float32, name="inputs")
 
     def answers(inputs: Any) -> Any:

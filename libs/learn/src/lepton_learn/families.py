@@ -1,7 +1,8 @@
 """The models that are trained: families of our own, and whatever a Keras config describes.
 
-Every model has one input, float32 [batch, *transform.input_shape], and one output: a logit by class, or one
-number. A dense layer computes f(x) = sigma(W x + b), with sigma(x) = max(0, x), 1 / (1 + e^-x) or tanh(x).
+Every model has one input, float32 [batch, *transform.input_shape], and one output: a logit by class, one
+number or, for time series, the quantiles of a forecast. A dense layer computes f(x) = sigma(W x + b), with
+sigma(x) = max(0, x), 1 / (1 + e^-x) or tanh(x).
 """
 
 import json
@@ -14,9 +15,20 @@ from lepton_common.errors import InvalidModel
 from lepton_learn.examples import Examples, LabelScale
 from lepton_learn.keras_config import check_config
 from lepton_learn.layers import convolution, head, image_input, normalization
-from lepton_learn.recipe import Architecture, Cnn, KerasConfig, Mlp, Precision, ResNet, TwoTower, WideAndDeep
+from lepton_learn.recipe import (
+    Architecture,
+    Cnn,
+    KerasConfig,
+    Mlp,
+    Precision,
+    ResNet,
+    Tcn,
+    TwoTower,
+    WideAndDeep,
+)
 from lepton_learn.resnet import build_resnet
 from lepton_learn.task import Task, task_of
+from lepton_learn.tcn import build_tcn
 from lepton_learn.transform import FittedTransform
 from lepton_learn.two_tower import Retrieval, build_two_tower
 from lepton_learn.wide_and_deep import build_wide_and_deep
@@ -74,6 +86,8 @@ def build_model(
                 return build_wide_and_deep(architecture, transform, label_scale=label_scale)
             case TwoTower():
                 return build_two_tower(architecture, transform)
+            case Tcn():
+                return build_tcn(architecture, transform)
             case KerasConfig():
                 return build_from_config(architecture, transform)
     finally:
@@ -158,12 +172,18 @@ def _check_fit(model: keras.Model, transform: FittedTransform) -> None:
     )
     if not fits:
         raise InvalidModel(f"the model takes inputs of shape {list(taken)}; the features have {list(given)}")
-    units = len(transform.classes) or 1
-    if tuple(model.outputs[0].shape[1:]) != (units,):
-        meaning = f"one for each of the {units} classes" if transform.classes else "one for the label's value"
+    wanted = transform.output_shape
+    if tuple(model.outputs[0].shape[1:]) != wanted:
+        meaning = (
+            f"one for each of the {len(transform.classes)} classes"
+            if transform.classes
+            else "one for the label's value"
+        )
+        if transform.schema.series is not None:
+            meaning = "the quantiles of each row that is forecast"
         raise InvalidModel(
             f"the model gives outputs of shape {list(model.outputs[0].shape[1:])}: "
-            f"it must give [{units}], {meaning}"
+            f"it must give {list(wanted)}, {meaning}"
         )
     if not model.trainable_variables:
         raise InvalidModel("the model has no weights to train")

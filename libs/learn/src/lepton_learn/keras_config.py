@@ -36,8 +36,8 @@ _LAYERS = """
     UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
 """
 _OPERATIONS = """
-    Absolute Add Clip Concatenate Divide Elu Exp ExpandDims Gelu GetItem LeakyRelu Log LogSoftmax Matmul
-    Max Maximum Mean Min Minimum Multiply Negative Power Relu Relu6 Reshape Selu Sigmoid Silu Softmax
+    Absolute Add Clip Concatenate Cumsum Divide Elu Exp ExpandDims Gelu GetItem LeakyRelu Log LogSoftmax
+    Matmul Max Maximum Mean Min Minimum Multiply Negative Power Relu Relu6 Reshape Selu Sigmoid Silu Softmax
     Softplus Sqrt Square Squeeze Stack Subtract Sum Tanh Transpose TrueDivide
 """
 _INITIALIZERS = """

@@ -114,8 +114,24 @@ class KerasConfig:
     """Tells the architectures apart."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tcn:
+    """A temporal convolutional network over one window."""
+
+    family: Literal["tcn"] = "tcn"
+    """Tells the architectures apart."""
+    filters: int = 32
+    """Filters of each convolution."""
+    kernel_size: int = 3
+    """Rows that a convolution looks at."""
+    blocks: int = 0
+    """Residual blocks, of two convolutions each; 0: as many as it takes to see the whole window."""
+    dropout: float = 0.1
+    """Share of the filters that a training step leaves out."""
+
+
 Architecture: TypeAlias = Annotated[
-    Mlp | Cnn | ResNet | WideAndDeep | TwoTower | KerasConfig, Field(discriminator="family")
+    Mlp | Cnn | ResNet | WideAndDeep | TwoTower | Tcn | KerasConfig, Field(discriminator="family")
 ]
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lepton_common.errors import FieldViolation, InvalidField
+from lepton_learn.series import HISTORY, Series
 
 if TYPE_CHECKING:
     # Services check schemas too, and do without numpy.
@@ -151,6 +152,8 @@ class Schema:
     """The columns, in order."""
     label: str
     """Name of the column that models learn to predict."""
+    series: Series | None = None
+    """What the records are cut from, if it is time series: then they are windows and what came after them."""
 
     def __post_init__(self) -> None:
         violations = _violations(self)
@@ -175,12 +178,17 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"columns": [column.to_dict() for column in self.columns], "label": self.label}
+        document = {"columns": [column.to_dict() for column in self.columns], "label": self.label}
+        return document if self.series is None else {**document, "series": self.series.to_dict()}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "Schema":
         """The inverse of `to_dict`."""
-        return cls(tuple(Column.from_dict(column) for column in document["columns"]), document["label"])
+        return cls(
+            tuple(Column.from_dict(column) for column in document["columns"]),
+            document["label"],
+            Series.from_dict(document["series"]) if "series" in document else None,
+        )
 
 
 def _violations(schema: Schema) -> list[FieldViolation]:
@@ -195,19 +203,45 @@ def _violations(schema: Schema) -> list[FieldViolation]:
     elif len(names) < 2:
         violations.append(FieldViolation("schema.columns", "there is no column besides the label"))
     for place, column in enumerate(schema.columns):
-        for field, description in _faults(column, is_label=column.name == schema.label):
+        for field, description in _faults(column, schema):
             violations.append(FieldViolation(f"schema.columns[{place}].{field}", description))
+    if schema.series is not None and not violations:
+        violations += _series_violations(schema, schema.series)
     return violations
 
 
-def _faults(column: Column, *, is_label: bool) -> list[tuple[str, str]]:
+def _series_violations(schema: Schema, series: Series) -> list[FieldViolation]:
+    shapes = {column.name: column.shape for column in schema.columns if column.type is ColumnType.TENSOR}
+    history, horizon = shapes.get(HISTORY, ()), shapes.get(schema.label, ())
+    if len(schema.columns) != 2 or len(history) != 2 or len(horizon) != 1:
+        description = (
+            f"windows of series have two columns: {HISTORY!r} [window, channels] and the label [horizon]"
+        )
+        return [FieldViolation("schema.columns", description)]
+    violations = []
+    if not 0 < series.season < history[0]:
+        description = f"must be at least 1 and less than the window, {history[0]}"
+        violations.append(FieldViolation("schema.series.season", description))
+    levels = series.quantiles
+    rising = list(levels) == sorted(set(levels))
+    if not levels or not rising or not all(0 < level < 1 for level in levels):
+        violations.append(
+            FieldViolation("schema.series.quantiles", "must rise, between 0 and 1, and be one at least")
+        )
+    return violations
+
+
+def _faults(column: Column, schema: Schema) -> list[tuple[str, str]]:
     """The faults of one column as (field, description)."""
-    faults = []
+    faults, is_label = [], column.name == schema.label
     if not is_label and column.name in (PROBABILITIES, PREDICTION):
         faults.append(
             ("name", f"{column.name!r} is what a model calls its output; a feature needs another name")
         )
     allowed = (LABEL_TRANSFORMS if is_label else FEATURE_TRANSFORMS).get(column.type, frozenset())
+    if schema.series is not None and column.type is ColumnType.TENSOR:
+        # A model scales each window by itself: series of any level are alike to it.
+        allowed = frozenset({Transform.IDENTITY})
     role = "label" if is_label else "feature"
     if not allowed:
         faults.append(("type", f"{column.name!r} is of type {column.type}, which cannot be the label"))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lepton_learn.schema import PREDICTION, PROBABILITIES, Column, ColumnType
+from lepton_learn.series import FORECAST
 from lepton_learn.transform import FittedTransform
 
 DATATYPES = {
@@ -20,19 +21,29 @@ def raw_shape(column: Column) -> tuple[int, ...]:
     return column.shape or (1,)
 
 
+def output_name(transform: FittedTransform) -> str:
+    """The name of a model's only output."""
+    if transform.schema.series is not None:
+        return FORECAST
+    return PROBABILITIES if transform.classes else PREDICTION
+
+
 def signature(transform: FittedTransform) -> dict[str, Any]:
     """The inputs, outputs and classes of a model that takes raw records.
 
     Returns:
-        `{"inputs": [{"name", "datatype", "shape"}], "outputs": [...], "classes": [...]}`, the batch being -1.
+        `{"inputs": [{"name", "datatype", "shape"}], "outputs": [...], "classes": [...], "quantiles": [...]}`,
+        the batch being -1.
     """
-    classes = transform.classes
-    output = (PROBABILITIES, len(classes)) if classes else (PREDICTION, 1)
+    series = transform.schema.series
     return {
         "inputs": [
             {"name": column.name, "datatype": DATATYPES[column.type], "shape": [-1, *raw_shape(column)]}
             for column in transform.schema.features
         ],
-        "outputs": [{"name": output[0], "datatype": "FP32", "shape": [-1, output[1]]}],
-        "classes": list(classes),
+        "outputs": [
+            {"name": output_name(transform), "datatype": "FP32", "shape": [-1, *transform.output_shape]}
+        ],
+        "classes": list(transform.classes),
+        "quantiles": list(series.quantiles) if series is not None else [],
     }

@@ -2,7 +2,8 @@
 
 A classification learns by the cross-entropy -log p(class), p the softmax of the logits; a regression by the
 squared error in units of the label's variance, so that 1 is as bad as always telling the mean and the step
-size means the same whatever the label's unit.
+size means the same whatever the label's unit; a forecast by the pinball loss of its quantiles (Koenker and
+Bassett, 1978), in units of the label's deviation.
 """
 
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ import tensorflow as tf
 from lepton_common.errors import InvalidModel
 from lepton_learn.examples import LabelScale
 from lepton_learn.moments import Affine
+from lepton_learn.series import Series
 from lepton_learn.transform import FittedTransform
 
 # After any other the outputs are neither probabilities nor logits.
@@ -26,7 +28,7 @@ class Task(ABC):
 
     @abstractmethod
     def losses(self, labels: Any, outputs: Any) -> Any:
-        """The loss of each record [n], given labels [n] and the model's outputs [n, units]."""
+        """The loss of each record [n], given labels [n, ...] and the model's outputs [n, ...]."""
 
     def training_losses(self, labels: Any, outputs: Any) -> Any:
         """The loss of each record [n] that is learned by, where that is another one than it is judged by."""
@@ -34,7 +36,8 @@ class Task(ABC):
 
     @abstractmethod
     def answers(self, outputs: Any) -> Any:
-        """What is told: probabilities [n, classes], or predictions [n, 1] in the label's own unit."""
+        """What is told: probabilities [n, classes], or in the label's own unit predictions [n, 1] or
+        forecasts [n, horizon, quantiles]."""
 
 
 class Classification(Task):
@@ -68,20 +71,40 @@ class Regression(Task):
         return outputs / float(self._label.scale) + float(self._label.offset)
 
 
+class Forecast(Task):
+    """The quantiles of what comes in a series."""
+
+    def __init__(self, series: Series, scale: LabelScale) -> None:
+        """Take what the records are cut from, and the scale of the training labels."""
+        self.series = series
+        self._scale = scale
+
+    def losses(self, labels: Any, outputs: Any) -> Any:
+        levels = tf.constant(self.series.quantiles, tf.float32)
+        errors = (labels[..., tf.newaxis] - outputs) / self._scale.deviation
+        return tf.reduce_mean(tf.maximum(levels * errors, (levels - 1) * errors), axis=[1, 2])
+
+    def answers(self, outputs: Any) -> Any:
+        return outputs
+
+
 def task_of(model: keras.Model, transform: FittedTransform, *, label_scale: LabelScale | None) -> Task:
     """The task of a model, told from the label and the model's last layer.
 
     Args:
         model: any model that `build_model` gave.
         transform: the dataset's.
-        label_scale: of the training labels, for a regression; without it the loss is in the label's own unit.
+        label_scale: of the training labels, if they are no classes; without it the loss is in the label's
+            own unit.
 
     Raises:
         InvalidModel: a classifier ends in another activation than softmax or none.
     """
-    label = transform.fitted[transform.schema.label]
+    label, scale = transform.fitted[transform.schema.label], label_scale or LabelScale(0.0, 1.0)
+    if transform.schema.series is not None:
+        return Forecast(transform.schema.series, scale)
     if isinstance(label, Affine):
-        return Regression(label, label_scale or LabelScale(0.0, 1.0))
+        return Regression(label, scale)
     return Classification(from_logits=not _ends_in_softmax(model, transform.input_shape))
 
 

@@ -64,6 +64,14 @@ class FittedTransform:
         return tuple(map(str, fitted.values)) if isinstance(fitted, Vocabulary) else ()
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of what a model tells of one record: [classes], [horizon, quantiles], or [1]."""
+        series = self.schema.series
+        if series is not None:
+            return (*self.schema.label_column.shape, len(series.quantiles))
+        return (len(self.classes) or 1,)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one record of `inputs`."""
         shapes = [self.feature_shape(column) for column in self.schema.features]
@@ -100,7 +108,8 @@ class FittedTransform:
         """Transform the raw label column.
 
         Returns:
-            int64 [n], the class, for a classification; float32 [n] for a regression.
+            int64 [n], the class, for a classification; float32 [n] for a regression, [n, horizon] for
+            series.
 
         Raises:
             SchemaViolation: a label is not among the classes.

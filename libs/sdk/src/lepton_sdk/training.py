@@ -1,12 +1,12 @@
 """Training jobs."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from grpc import aio
 
 from lepton.training.v1 import training_pb2, training_pb2_grpc
-from lepton_sdk.calls import call, pages, watch
+from lepton_sdk.calls import call, collect, pages, watch
 
 
 class Training:
@@ -61,6 +61,11 @@ class Training:
         """What trainings have spent of the privacy of `datasets/{dataset}`, and what is left."""
         request = training_pb2.GetPrivacyLedgerRequest(dataset=dataset)
         return (await call(self._stub.GetPrivacyLedger, request)).privacy_ledger
+
+    async def logs(self, name: str) -> Sequence[training_pb2.ReadTrainingJobLogsResponse]:
+        """What the workers of the job wrote, the last MiB of each."""
+        request = training_pb2.ReadTrainingJobLogsRequest(name=name)
+        return await collect(self._stub.ReadTrainingJobLogs, request)
 
     async def delete(self, name: str) -> None:
         """Delete a job that has ended."""

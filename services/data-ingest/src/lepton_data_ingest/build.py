@@ -7,7 +7,7 @@ The same sources and the same order give the same manifest to the last byte.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from lepton_data_ingest.inference import infer
 from lepton_data_ingest.order import Order, Source
 from lepton_data_ingest.rejections import MAX_TOLD, Rejection, Rejections
 from lepton_data_ingest.schema import to_json
+from lepton_data_ingest.series import DraftSeries
+from lepton_data_ingest.series_build import SeriesBuild
 from lepton_data_ingest.sources import Group, LocalFile, fetch, grouped, open_group
 from lepton_data_ingest.split import Division
 from lepton_data_ingest.statistics import ColumnStatistics, Statistics
@@ -56,12 +58,16 @@ class Built:
     """The files it was made from."""
     size_bytes: int
     """Bytes of all shards."""
+    series: DraftSeries | None = None
+    """What its series were cut by."""
+    series_facts: Mapping[str, Any] = field(default_factory=dict)
+    """What they are like, as the contract's SeriesStatistics in JSON."""
 
     def to_json(self) -> dict[str, Any]:
         """The worker's output; its parts are in the contract's JSON form."""
         return {
             "manifest": asdict(self.manifest),
-            "schema": to_json(self.schema),
+            "schema": to_json(self.schema, self.series),
             "counts": {split.value: count for split, count in self.counts.items()},
             "rejected": self.rejected,
             "rejections": [
@@ -84,6 +90,7 @@ class Built:
                 for source in self.sources
             ],
             "size_bytes": self.size_bytes,
+            "series": dict(self.series_facts),
         }
 
 
@@ -100,15 +107,18 @@ def build(order: Order, store: ObjectStore, scratch: Path, *, progress: Progress
         LeptonError: the sources do not make a version; the message names file, place and what was expected.
     """
     files = _fetched(order.sources, store, scratch, progress=progress)
-    groups = grouped(files, order.schema)
-    schema = infer(order.schema, next(open_group(groups[0], order.schema).batches).columns)
+    groups, series = grouped(files, order.schema), order.schema.series
     with ThreadPoolExecutor(1) as pool:
-        run = _Build(order, schema, groups, store=store, pool=pool, progress=progress)
-        transform = FittedTransform.fit(schema, run.training())
+        run: _Build | SeriesBuild
+        if series is not None:
+            run = SeriesBuild(order, series, groups, store=store, pool=pool, progress=progress)
+        else:
+            run = _Build(order, groups, store=store, pool=pool, progress=progress)
+        transform = FittedTransform.fit(run.schema, run.training())
         splits = run.finish()
     progress("committing", run.records, run.records)
     manifest = Manifest(
-        schema=schema,
+        schema=run.schema,
         splits=splits,
         transform=transform,
         sources=tuple(
@@ -117,13 +127,15 @@ def build(order: Order, store: ObjectStore, scratch: Path, *, progress: Progress
     )
     return Built(
         manifest=save_manifest(store, order.dataset, manifest),
-        schema=schema,
+        schema=run.schema,
         counts={split: manifest.records(split) for split in Split},
         rejected=run.rejections.count,
         rejections=tuple(run.rejections.first),
         statistics=run.statistics.columns(),
         sources=order.sources,
         size_bytes=sum(shard.blob.size_bytes for shards in splits.values() for shard in shards),
+        series=series,
+        series_facts=run.facts() if isinstance(run, SeriesBuild) else {},
     )
 
 
@@ -143,18 +155,18 @@ class _Build:
     def __init__(
         self,
         order: Order,
-        schema: Schema,
         groups: Sequence[Group],
         *,
         store: ObjectStore,
         pool: ThreadPoolExecutor,
         progress: Progress,
     ) -> None:
+        sample = next(open_group(groups[0], order.schema).batches).columns
+        self.schema = schema = infer(order.schema, sample)
         self.records = 0
         self.rejections = Rejections()
         self.statistics = Statistics(schema)
         self._order = order
-        self._schema = schema
         self._groups = groups
         self._store = store
         self._prefix = f"datasets/{order.dataset}"
@@ -175,8 +187,8 @@ class _Build:
         totals = [open_group(group, self._order.schema).total for group in self._groups]
         total = 0 if None in totals else sum(count or 0 for count in totals)
         for number, group in enumerate(self._groups):
-            for batch in _unpackable(open_group(group, self._order.schema).batches, self._schema):
-                checked = check(batch, self._schema, file=group.first.source.filename)
+            for batch in _unpackable(open_group(group, self._order.schema).batches, self.schema):
+                checked = check(batch, self.schema, file=group.first.source.filename)
                 self.records += len(checked.records) + len(checked.faults)
                 self._reject(number, checked.faults, count=len(checked.faults))
                 training = self._divide(checked.records, number)
@@ -200,13 +212,13 @@ class _Build:
             reason = (
                 f"no training record has the label {stray.label!r}; expected one of the labels in training"
             )
-            faults = [Fault(place, reason, self._schema.label) for place in stray.places]
+            faults = [Fault(place, reason, self.schema.label) for place in stray.places]
             self._reject(stray.group, faults, count=stray.count)
         self._check_rejections()
         unknown = {stray.label for stray in astray}
 
         def is_astray(batch: Batch) -> NDArray[np.bool_]:
-            labels = batch[self._schema.label].tolist()
+            labels = batch[self.schema.label].tolist()
             return np.fromiter((label in unknown for label in labels), np.bool_, len(labels))
 
         for split in {stray.split for stray in astray}:

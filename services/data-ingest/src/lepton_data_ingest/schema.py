@@ -4,10 +4,11 @@ service and worker can hand schemas to each other without this package knowing g
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lepton_common.errors import FieldViolation, InvalidField
+from lepton_data_ingest.series import DraftSeries
 from lepton_learn.schema import Column, ColumnType, Schema, Transform, default_transform
 
 _TYPE_PREFIX = "COLUMN_TYPE_"
@@ -58,12 +59,15 @@ class DraftSchema:
     """The columns; empty to take all that the sources have."""
     label: str = ""
     """Name of the label; empty for a column called `label`, `target` or `class`."""
+    series: DraftSeries | None = None
+    """How the rows make time series, if they do; then the columns are those of the rows."""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "DraftSchema":
         """Read the contract's JSON form."""
         columns = tuple(_column(column) for column in document.get("columns", ()))
-        return cls(columns, document.get("label", ""))
+        series = DraftSeries.from_json(document["series"]) if "series" in document else None
+        return cls(columns, document.get("label", ""), series)
 
     def check(self) -> None:
         """Refuse at once what no sources could make right.
@@ -71,9 +75,48 @@ class DraftSchema:
         Raises:
             InvalidField: with a violation for each fault.
         """
-        if self.columns:
+        if self.series is not None:
+            row_draft(self, self.series)
+        elif self.columns:
             label = label_of(self, [column.name for column in self.columns])
             Schema(tuple(_plausible(column, label=column.name == label) for column in self.columns), label)
+
+
+def row_draft(draft: DraftSchema, series: DraftSeries) -> DraftSchema:
+    """The schema of the rows of time series: the time, the keys, the label, and what else is observed.
+
+    Raises:
+        InvalidField: no rows could make such series.
+    """
+    series.check(draft.label)
+    about = (series.time_column, *series.key_columns)
+    given = {column.name: column for column in draft.columns}
+    violations = [
+        FieldViolation(
+            f"schema.columns[{place}]", f"{column.name!r} must be a number, and goes without a transform"
+        )
+        for place, column in enumerate(draft.columns)
+        if column.name not in about
+        and (
+            column.type not in (None, ColumnType.NUMBER, ColumnType.INTEGER)
+            or column.transform not in (None, Transform.IDENTITY)
+            or column.values
+        )
+    ]
+    if violations:
+        raise InvalidField(
+            f"the columns of series do not fit: {violations[0].description}", violations=violations
+        )
+    names = dict.fromkeys([draft.label, *given])
+    observed = [
+        replace(given.get(name, DraftColumn(name=name)), type=ColumnType.NUMBER, transform=Transform.IDENTITY)
+        for name in names
+        if name not in about
+    ]
+    texts = [DraftColumn(name=name, type=ColumnType.CATEGORY) for name in about]
+    rows = DraftSchema((*texts, *observed), draft.label)
+    rows.check()
+    return rows
 
 
 def label_of(draft: DraftSchema, names: Sequence[str]) -> str:
@@ -100,15 +143,18 @@ def label_of(draft: DraftSchema, names: Sequence[str]) -> str:
     return found
 
 
-def to_json(schema: Schema) -> dict[str, Any]:
-    """A resolved schema in the contract's JSON form."""
+def to_json(schema: Schema, series: DraftSeries | None = None) -> dict[str, Any]:
+    """A resolved schema in the contract's JSON form; `series` is what its series are cut by."""
     columns = []
     for column in schema.columns:
         document = column.to_dict()
         document["type"] = _TYPE_PREFIX + column.type.name
         document["transform"] = _TRANSFORM_PREFIX + column.transform.name
         columns.append(document)
-    return {"columns": columns, "label": schema.label}
+    whole: dict[str, Any] = {"columns": columns, "label": schema.label}
+    if series is not None and schema.series is not None:
+        whole["series"] = series.to_json(season=schema.series.season)
+    return whole
 
 
 def _column(document: Mapping[str, Any]) -> DraftColumn:

@@ -7,7 +7,6 @@ from lepton.training.v1.study_pb2_grpc import add_StudyServiceServicer_to_server
 from lepton.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
 from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
-from lepton_common.jobs.processes import ProcessLauncher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import ResourceStore
 from lepton_common.rpc import connect
@@ -18,6 +17,7 @@ from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
+from lepton_trainer.adapters.workplace import KubernetesCluster, Machine, Workplace
 from lepton_trainer.api import StudyServicer, TrainingServicer
 from lepton_trainer.settings import Settings
 
@@ -27,7 +27,7 @@ async def run(*, worker: str = WORKER) -> None:
     settings = Settings()
     store = await ResourceStore.open(settings.database_url)
     objects = ObjectStore(settings.object_store_url)
-    launcher = ProcessLauncher(settings.run_directory)
+    workplace = await _workplace(settings, objects)
     data_ingest = connect(settings.data_ingest_address, settings=settings)
     registry = connect(settings.registry_address, settings=settings)
     jobs = store.collection(training_pb2.TrainingJob, index=life.index)
@@ -37,14 +37,21 @@ async def run(*, worker: str = WORKER) -> None:
     models = ModelServiceStub(registry)
     controller = Controller(
         TrainingKind(jobs, objects, datasets=datasets, models=models, worker=worker),
-        launcher,
+        workplace.launcher,
         objects,
-        object_store_url=settings.object_store_url,
+        object_store_url=settings.worker_object_store_url or settings.object_store_url,
         max_attempts=settings.max_attempts,
-        max_running=settings.max_running_jobs,
+        max_running=settings.most_running,
     )
     search = StudySearch(
-        store, studies, jobs, objects=objects, datasets=datasets, models=models, ledger=ledger
+        store,
+        studies,
+        jobs,
+        objects=objects,
+        datasets=datasets,
+        models=models,
+        ledger=ledger,
+        most_workers=workplace.most_workers,
     )
     study_controller = StudyController(search, studies, jobs, controller=controller)
     training = Service(
@@ -55,10 +62,11 @@ async def run(*, worker: str = WORKER) -> None:
             datasets,
             Models(models),
             controller=controller,
-            launcher=launcher,
+            launcher=workplace.launcher,
             objects=objects,
             studies=studies,
             ledger=ledger,
+            most_workers=workplace.most_workers,
         ),
     )
     searching = Service(
@@ -70,17 +78,35 @@ async def run(*, worker: str = WORKER) -> None:
             datasets,
             Models(models),
             controller=study_controller,
-            launcher=launcher,
+            launcher=workplace.launcher,
             objects=objects,
             ledger=ledger,
+            most_workers=workplace.most_workers,
         ),
+    )
+    tasks = workplace.tasks(
+        [controller.run, study_controller.run],
+        jobs=jobs,
+        datasets=datasets,
+        models=Models(models),
+        controller=controller,
+        ledger=ledger,
     )
     await serve(
         settings,
         [training, searching],
-        tasks=[controller.run, study_controller.run],
-        on_stop=[data_ingest.close, registry.close, store.close],
+        tasks=tasks,
+        on_stop=[data_ingest.close, registry.close, workplace.close, store.close],
     )
+
+
+async def _workplace(settings: Settings, objects: ObjectStore) -> Workplace:
+    if settings.job_template is not None:
+        return await KubernetesCluster.open(
+            settings.job_template, objects, namespace=settings.namespace, replica=settings.replica
+        )
+    assert settings.run_directory is not None, "the settings see to it"
+    return Machine(settings.run_directory)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from lepton_learn.recipe import (
     Mlp,
     Recipe,
     ResNet,
+    Tcn,
     TwoTower,
     WideAndDeep,
 )
@@ -28,8 +29,11 @@ SLICE_TYPES = ("integer", "category")
 CODED = ("one_hot", "index")
 """Transforms of columns that have one of several values."""
 
-MAX_WORKERS = 4
-"""Processes that can train together: they all run on one machine, and each takes a gigabyte."""
+MAX_LOCAL_WORKERS = 4
+"""Processes that can train together on one machine: each takes a gigabyte."""
+
+MAX_CLUSTER_WORKERS = 1024
+"""Processes that can train together on a cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,7 @@ class DatasetVersion:
         state: State of the job that builds it, as `SUCCEEDED`.
         columns: All columns.
         label: Name of the column to predict; may be empty.
+        forecasts: Whether its records are windows of time series, and its label what comes after them.
         training_records: Records in the training split.
         validation_records: Records in the validation split.
         manifest: Key of its manifest in the object store.
@@ -83,6 +88,7 @@ class DatasetVersion:
     state: str
     columns: tuple[Column, ...] = ()
     label: str = ""
+    forecasts: bool = False
     training_records: int = 0
     validation_records: int = 0
     manifest: str = ""
@@ -105,8 +111,16 @@ _STATES: Mapping[str, str] = {
 }
 
 
-def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
+def check(
+    recipe: Recipe, dataset: DatasetVersion, *, workers: int, most_workers: int = MAX_LOCAL_WORKERS
+) -> None:
     """Refuse a training that cannot end well.
+
+    Args:
+        recipe: What to train, and how.
+        dataset: What on.
+        workers: How many processes are to train together.
+        most_workers: How many can.
 
     Raises:
         WrongState: The dataset version is not built, or has nothing to learn from.
@@ -121,10 +135,13 @@ def check(recipe: Recipe, dataset: DatasetVersion, *, workers: int) -> None:
     _check_label(dataset)
     if not dataset.training_records:
         raise WrongState(f"{dataset.name} has no records in its training split")
-    _check_recipe(recipe, workers=workers)
+    _check_recipe(recipe)
+    if workers > most_workers:
+        raise _violation("workers", f"must be at most {most_workers}")
     features = [column for column in dataset.columns if column.name != dataset.label]
     if not features:
         raise _violation("dataset_version", f"must have a column besides the label {dataset.label!r}")
+    _check_series(recipe, dataset)
     _check_classes(recipe, dataset)
     _check_slices(recipe, dataset)
     _check_privacy(recipe, dataset)
@@ -168,16 +185,25 @@ def _check_label(dataset: DatasetVersion) -> None:
             "dataset_version",
             f"must have a label to predict, and {dataset.name} has none: name one in its schema",
         )
-    if label.type not in LABEL_TYPES:
+    if label.type not in LABEL_TYPES and not dataset.forecasts:
         raise _violation(
             "dataset_version",
             f"must have a label that is one of {', '.join(LABEL_TYPES)}; its label is {_describe(label)}",
         )
 
 
-def _check_recipe(recipe: Recipe, *, workers: int) -> None:
-    if workers > MAX_WORKERS:
-        raise _violation("workers", f"must be at most {MAX_WORKERS}")
+def _check_series(recipe: Recipe, dataset: DatasetVersion) -> None:
+    """Forecasters are for time series, and time series for forecasters."""
+    if isinstance(recipe.architecture, Tcn) and not dataset.forecasts:
+        raise _violation(
+            "tcn", f"forecasts time series, and {dataset.name} has none: its schema needs a `series`"
+        )
+    if dataset.forecasts and not isinstance(recipe.architecture, Tcn | KerasConfig):
+        family = recipe.architecture.family
+        raise _violation(family, f"cannot forecast the time series of {dataset.name}: train a tcn on them")
+
+
+def _check_recipe(recipe: Recipe) -> None:
     if recipe.optimizer.kind != "sgd" and recipe.optimizer.momentum:
         raise _violation("optimizer.momentum", "is for SGD alone")
     if isinstance(recipe.architecture, KerasConfig) and recipe.precision != "float32":
@@ -191,7 +217,8 @@ def _check_classes(recipe: Recipe, dataset: DatasetVersion) -> None:
     weighted = "class_weights" if recipe.class_weights else "balance_classes"
     if recipe.class_weights and recipe.balance_classes:
         raise _violation("balance_classes", "goes without class_weights")
-    number = any(column.name == dataset.label and column.type == "number" for column in dataset.columns)
+    quantities = ("number", "tensor")
+    number = any(column.name == dataset.label and column.type in quantities for column in dataset.columns)
     if number and (recipe.class_weights or recipe.balance_classes):
         raise _violation(weighted, f"is for classes, and the label {dataset.label!r} is a number")
 

@@ -17,6 +17,7 @@ from lepton_common.errors import DependencyUnavailable
 from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
 from lepton_common.jobs.kind import Work
+from lepton_common.jobs.launcher import Launcher
 from lepton_common.jobs.processes import ProcessLauncher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection, ResourceStore
@@ -34,7 +35,7 @@ class Kind:
     async def launch(self, job: TrainingJob) -> Work:
         self._need("no-launch")
         spec = {"folder": str(self._folder), "job": job.name, "labels": dict(job.labels)}
-        return "job_programs.worker", spec, job.spec.workers or 1
+        return Work(module="job_programs.worker", spec=spec, workers=job.spec.workers or 1)
 
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
         self._need("no-register")
@@ -53,12 +54,17 @@ class Kind:
 
 
 def controller_of(
-    folder: Path, store: ResourceStore, *, grace_seconds: float = 5, **settings: Any
+    folder: Path,
+    store: ResourceStore,
+    *,
+    grace_seconds: float = 5,
+    launcher: Launcher | None = None,
+    **settings: Any,
 ) -> Controller[TrainingJob]:
     objects = ObjectStore(f"file://{folder}/objects")
     return Controller(
         Kind(store.collection(TrainingJob, index=life.index), objects, folder),
-        ProcessLauncher(folder / "run", grace_seconds=grace_seconds),
+        launcher or ProcessLauncher(folder / "run", grace_seconds=grace_seconds),
         objects,
         object_store_url=objects.url,
         **{"poll_seconds": 0.05, **settings},

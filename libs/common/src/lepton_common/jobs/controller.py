@@ -21,6 +21,9 @@ _IDLE_POLLS = 10
 
 _MAX_PAUSE_SECONDS = 10.0
 
+_MOST_LOOKS = 100
+"""How many jobs are looked at in a second: with many, each is looked at less often."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +37,7 @@ class _Followed(Generic[M]):
         failures: Steps in a row that could not be taken.
         not_before: Monotonic time of the next step.
         waits: Whether it waits for something else than its worker, and so leaves its place to others.
+        changed: Whether the launcher has seen something of it since its step was begun.
     """
 
     job: M
@@ -41,6 +45,7 @@ class _Followed(Generic[M]):
     failures: int = 0
     not_before: float = 0.0
     waits: bool = False
+    changed: bool = False
 
     def due(self, now: float) -> bool:
         """Say whether its next step is to be taken."""
@@ -93,6 +98,7 @@ class Controller(Generic[M]):
         self._poll_seconds = poll_seconds
         self._max_running = max_running
         self._awake = asyncio.Event()
+        self._launcher = launcher
         self._revision = -1
         self._followed: dict[str, _Followed[M]] = {}
         self._abandoning: set[asyncio.Task[None]] = set()
@@ -103,6 +109,7 @@ class Controller(Generic[M]):
 
     async def run(self) -> None:
         """Do the work until cancelled; a server's background task."""
+        self._launcher.listen(self._look_at)
         try:
             while True:
                 self._awake.clear()
@@ -119,6 +126,13 @@ class Controller(Generic[M]):
             for step in steps:
                 step.cancel()
             await asyncio.gather(*steps, return_exceptions=True)
+
+    def _look_at(self, key: str) -> None:
+        """Take the next step of a job now."""
+        if (entry := self._followed.get(key)) is not None:
+            entry.not_before = 0.0
+            entry.changed = True
+            self._awake.set()
 
     async def _list(self) -> None:
         """Bring what is followed up to date, unless nothing was written since the last time."""
@@ -153,6 +167,7 @@ class Controller(Generic[M]):
                 if occupied >= self._max_running:
                     continue
                 occupied += 1
+            entry.changed = False
             entry.step = asyncio.create_task(self._step(entry))
 
     async def _step(self, entry: _Followed[M]) -> None:
@@ -173,6 +188,8 @@ class Controller(Generic[M]):
                 entry.failures = 0
             if came_of_it == Step.LOST:
                 self._pause(entry, exponent=entry.job.status.attempt)
+            if came_of_it == Step.WATCHED and not entry.changed:
+                entry.not_before = time.monotonic() + len(self._followed) / _MOST_LOOKS
             if came_of_it != Step.WATCHED:
                 self._awake.set()
         finally:

@@ -1,8 +1,12 @@
 """What a job keeps in the object store, below `jobs/<job>/`.
 
     spec.json                   what to do; written by the controller before the first attempt
+    launched                    there once its workers were given to a cluster
+    attempts/<n>/claim.json     whose attempt n is, where workers are started anew without being told a number
     attempts/<n>/progress.json  how far attempt n is; written by its worker, again and again
     attempts/<n>/outcome.json   how attempt n ended; written by its worker, once
+
+    logs/<worker>.log           what a worker wrote that is gone
 
 Each attempt has a folder of its own, and only the current attempt's is read: a worker that was
 cut off and goes on all the same can change nothing.
@@ -55,10 +59,73 @@ def write_spec(objects: ObjectStore, job: str, spec: Mapping[str, Any]) -> None:
     objects.put(f"{prefix(job)}/spec.json", json.dumps(spec).encode())
 
 
+def write_refusal(objects: ObjectStore, job: str, error: LeptonError) -> None:
+    """Write why a job that was started by somebody else than the service is to do nothing."""
+    write_spec(objects, job, {"refused": json_format.MessageToDict(to_status(error))})
+
+
 def read_spec(objects: ObjectStore, job: str) -> dict[str, Any]:
-    """Read what a job is to do."""
+    """Read what a job is to do.
+
+    Raises:
+        NotFound: The service has not said so yet.
+        LeptonError: Nothing; see `write_refusal`.
+    """
     spec: dict[str, Any] = json.loads(objects.get(f"{prefix(job)}/spec.json"))
+    if "refused" in spec:
+        raise from_status(json_format.ParseDict(spec["refused"], status_pb2.Status()))
     return spec
+
+
+def mark_launched(objects: ObjectStore, job: str) -> None:
+    """Write down that a job's workers were given to a cluster."""
+    objects.put(f"{prefix(job)}/launched", b"", if_absent=True)
+
+
+def was_launched(objects: ObjectStore, job: str) -> bool:
+    """Say whether a job's workers were given to a cluster."""
+    return objects.stat(f"{prefix(job)}/launched") is not None
+
+
+def write_log(objects: ObjectStore, job: str, worker: str, text: str) -> None:
+    """Keep what a worker wrote."""
+    objects.put(f"{prefix(job)}/logs/{worker}.log", text.encode())
+
+
+def read_logs(objects: ObjectStore, job: str) -> dict[str, str]:
+    """Return what was kept of the workers' logs, by their names."""
+    start = f"{prefix(job)}/logs"
+    keys = sorted(info.key for info in objects.list(start))
+    return {key.removeprefix(f"{start}/").removesuffix(".log"): objects.get(key).decode() for key in keys}
+
+
+def claim_attempt(objects: ObjectStore, job: str, owner: str) -> int:
+    """Begin the next attempt: return its number, which nobody else has got or will get.
+
+    Args:
+        objects: The object store.
+        job: The job's key.
+        owner: Who begins it, unique over all time. One that asks again gets the number that it has.
+    """
+    number, known = latest_claim(objects, job)
+    if known == owner:
+        return number
+    while True:
+        number += 1
+        document = json.dumps({"owner": owner}).encode()
+        if objects.put(_attempt_key(job, number, "claim"), document, if_absent=True):
+            return number
+
+
+def latest_claim(objects: ObjectStore, job: str) -> tuple[int, str]:
+    """Return number and owner of the last attempt that was begun; 0 and nothing before the first."""
+    start = f"{prefix(job)}/attempts"
+    parts = (info.key.removeprefix(f"{start}/").split("/") for info in objects.list(start))
+    numbers = [int(number) for number, name in parts if name == "claim.json"]
+    if not numbers:
+        return 0, ""
+    number = max(numbers)
+    return number, json.loads(objects.get(_attempt_key(job, number, "claim")))["owner"]
 
 
 def write_report(objects: ObjectStore, job: str, attempt: int, *, report: Report) -> None:

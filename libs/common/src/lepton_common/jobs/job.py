@@ -87,6 +87,31 @@ def wait(status: job_pb2.JobStatus, reason: str) -> None:
     status.message = f"{_WAITING}{reason}"
 
 
+def waits_for(status: job_pb2.JobStatus) -> str:
+    """Return what holds up a job; empty where nothing does."""
+    return status.message.removeprefix(_WAITING) if status.message.startswith(_WAITING) else ""
+
+
+def go_on(status: job_pb2.JobStatus) -> None:
+    """Say that nothing holds up a job any more."""
+    _end_wait(status)
+
+
+def restarted(status: job_pb2.JobStatus, attempt: int, cause: str) -> None:
+    """Take over that lost workers were started anew without being asked for.
+
+    Args:
+        status: Of a RUNNING job, or of one that is being cancelled.
+        attempt: Number of the attempt that is under way.
+        cause: How the one before ended, for a person.
+    """
+    _require(status, job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING)
+    status.attempt = attempt
+    status.ClearField("progress")
+    if status.state == job_pb2.JOB_STATE_RUNNING:
+        status.message = f"attempt {attempt - 1}: {cause}"
+
+
 def lose(status: job_pb2.JobStatus, cause: str, *, max_attempts: int) -> None:
     """Put a job whose worker was lost back into the queue, or end it when its attempts are spent.
 

@@ -1,18 +1,34 @@
 """What tells one kind of job from another: the port that every service with jobs implements."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from lepton_common.errors import Code, LeptonError
 from lepton_common.jobs.job import Job
+from lepton_common.jobs.launcher import Placement
 from lepton_common.records import Collection
 
 M = TypeVar("M", bound=Job)
 
-Work = tuple[str, Mapping[str, Any], int]
-"""The module of the worker, its spec (JSON), and how many workers work together."""
-
 _NOT_NOW = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the workers of a job do.
+
+    Attributes:
+        module: The module of the worker.
+        spec: Its spec, JSON.
+        workers: How many work together.
+        placement: Where they may run.
+    """
+
+    module: str
+    spec: Mapping[str, Any]
+    workers: int = 1
+    placement: Placement = field(default_factory=Placement)
 
 
 class JobKind(Protocol[M]):

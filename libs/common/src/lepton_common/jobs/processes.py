@@ -22,13 +22,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from lepton_common.jobs.launcher import RESTART_EXIT_CODE, Launch, Observation, Phase
+from lepton.job.v1 import job_pb2
+from lepton_common.jobs.launcher import LOG_BYTES, RESTART_EXIT_CODE, Launch, Log, Observation, Phase
 from lepton_common.jobs.process_file import ProcessFile
 
 _LOG_LINES = 20
@@ -65,7 +66,7 @@ class ProcessLauncher:
         """Look at an attempt."""
         return await asyncio.to_thread(_observe, self._folder(job, attempt))
 
-    async def stop(self, job: str, attempt: int) -> None:
+    async def stop(self, job: str, attempt: int, *, done: bool = False) -> None:
         """End what still runs of an attempt and free its scratch space; it cannot start any more."""
         folder = self._folder(job, attempt)
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,16 @@ class ProcessLauncher:
         for delay in _ending(_process_files(folder), self._grace_seconds):
             await asyncio.sleep(delay)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def logs(self, job: str) -> list[Log]:
+        """Return what the workers of a job wrote, the oldest first."""
+        return await asyncio.to_thread(_logs, self._folder(job))
+
+    async def show(self, job: str, status: job_pb2.JobStatus) -> None:
+        """Do nothing: there is nobody but the service who looks at processes."""
+
+    def listen(self, changed: Callable[[str], None]) -> None:
+        """Do nothing: processes are looked at, now and then."""
 
     def _folder(self, job: str, attempt: int | None = None) -> Path:
         folder = self._run_directory / job.replace("/", ".")
@@ -111,6 +122,7 @@ class ProcessLauncher:
         environment = {
             **inherited,
             **launch.environment,
+            "LEPTON_ATTEMPT": str(launch.attempt),
             "LEPTON_WORKER_INDEX": str(number),
             "LEPTON_RUN_DIRECTORY": str(scratch),
             "LEPTON_PEERS": ",".join(peers),
@@ -194,13 +206,29 @@ def _log_path(folder: Path, number: int) -> Path:
 
 
 def _tail(log: Path) -> str:
+    return "\n".join(_end_of(log, _LOG_BYTES).splitlines()[-_LOG_LINES:])
+
+
+def _end_of(log: Path, size: int) -> str:
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _LOG_BYTES))
-            text = file.read().decode(errors="replace")
+            file.seek(max(0, log.stat().st_size - size))
+            return file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    return "\n".join(text.splitlines()[-_LOG_LINES:])
+
+
+def _logs(folder: Path) -> list[Log]:
+    attempts = sorted((each for each in folder.glob("[0-9]*") if each.name.isdecimal()), key=_number)
+    return [
+        Log(f"attempt {attempt.name}, worker {_number(log)}", _end_of(log, LOG_BYTES))
+        for attempt in attempts
+        for log in sorted(attempt.glob("worker-*.log"), key=_number)
+    ]
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.removeprefix("worker-"))
 
 
 def _read_launch(folder: Path) -> list[str] | None:

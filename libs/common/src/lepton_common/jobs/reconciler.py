@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from lepton.job.v1 import job_pb2
-from lepton_common.errors import DeadlineExceeded, Internal, LeptonError, NotFound, WrongState
+from lepton_common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, NotFound, WrongState
 from lepton_common.jobs import files
 from lepton_common.jobs import job as life
 from lepton_common.jobs.kind import JobKind, M, Work, says_not_now
@@ -95,18 +95,26 @@ class Reconciler(Generic[M]):
     async def _follow(self, job: M) -> Step:
         key, attempt = life.key(job), job.status.attempt
         seen = await self._launcher.observe(key, attempt)
+        if seen.attempt > attempt:
+            cause = seen.message or "the worker was lost"
+            await self._change(job, lambda stored: life.restarted(stored.status, seen.attempt, cause))
+            return Step.MOVED
         report = await asyncio.to_thread(files.read_report, self._objects, key, attempt)
         if seen.phase == Phase.RUNNING and not (report and report.finished):
-            await self._advance(job, report)
+            await self._advance(job, report, waits_for=seen.message)
             return Step.WATCHED
         outcome = await asyncio.to_thread(files.read_outcome, self._objects, key, attempt)
         if outcome is None and seen.phase == Phase.RUNNING:
             return Step.WATCHED
         if outcome is None and seen.phase == Phase.ABSENT and report is None:
             return await self._launch_again(job)
-        await self._launcher.stop(key, attempt)
+        await self._launcher.stop(key, attempt, done=outcome is not None)
         # What a worker wrote while it was being stopped counts too.
         outcome = outcome or await asyncio.to_thread(files.read_outcome, self._objects, key, attempt)
+        if outcome is None and isinstance(seen.error, Cancelled):
+            return await self._give_up(job, seen.error)
+        if outcome is None and seen.error is not None:
+            return await self._refuse(job, seen.error, waits=False)
         if outcome is None:
             return await self._lose(job, seen)
         return await self._end(job, report, outcome=outcome)
@@ -116,7 +124,10 @@ class Reconciler(Generic[M]):
         work = await self._ask(job, self._kind.launch(job))
         if isinstance(work, LeptonError):
             return await self._refuse(job, work)
-        await self._launch(job, job.status.attempt, work=work)
+        try:
+            await self._launch(job, job.status.attempt, work=work)
+        except LeptonError as error:
+            return await self._refuse(job, error)
         return Step.MOVED
 
     async def _lose(self, job: M, seen: Observation) -> Step:
@@ -130,8 +141,23 @@ class Reconciler(Generic[M]):
         )
         return Step.LOST
 
+    async def _give_up(self, job: M, reason: Cancelled) -> Step:
+        """End a job that somebody has stopped where its workers run."""
+
+        def cancel(stored: M) -> None:
+            life.request_cancel(stored.status)
+            life.cancelled(stored.status)
+            stored.status.message = reason.message
+
+        await self._change(job, cancel)
+        return Step.MOVED
+
     async def _cancel(self, job: M) -> Step:
         key, attempt = life.key(job), job.status.attempt
+        seen = await self._launcher.observe(key, attempt)
+        if seen.attempt > attempt:
+            await self._change(job, lambda stored: life.restarted(stored.status, seen.attempt, seen.message))
+            return Step.MOVED
         await self._launcher.stop(key, attempt)
         outcome = await asyncio.to_thread(files.read_outcome, self._objects, key, attempt)
         report = await asyncio.to_thread(files.read_report, self._objects, key, attempt)
@@ -191,24 +217,34 @@ class Reconciler(Generic[M]):
 
     async def _launch(self, job: M, attempt: int, *, work: Work) -> None:
         key = life.key(job)
-        module, spec, workers = work
-        await asyncio.to_thread(files.write_spec, self._objects, key, spec)
+        await asyncio.to_thread(files.write_spec, self._objects, key, work.spec)
         environment = {
             "LEPTON_JOB": key,
-            "LEPTON_ATTEMPT": str(attempt),
             "LEPTON_OBJECT_STORE_URL": self._object_store_url,
-            "LEPTON_WORKERS": str(workers),
+            "LEPTON_WORKERS": str(work.workers),
         }
         await self._launcher.start(
-            Launch(job=key, attempt=attempt, module=module, environment=environment, workers=workers)
+            Launch(
+                job=key,
+                attempt=attempt,
+                module=work.module,
+                environment=environment,
+                workers=work.workers,
+                placement=work.placement,
+            )
         )
         _log.info("an attempt was started", extra={"job": job.name, "attempt": attempt})
 
-    async def _advance(self, job: M, report: files.Report | None) -> None:
-        if report and _is_news(report, job.status):
+    async def _advance(self, job: M, report: files.Report | None, *, waits_for: str = "") -> None:
+        if waits_for:
+            if waits_for != life.waits_for(job.status):
+                await self._change(job, lambda stored: life.wait(stored.status, waits_for))
+        elif report and _is_news(report, job.status):
             await self._change(
                 job, lambda stored: life.advance(stored.status, report.progress, report.metrics)
             )
+        elif life.waits_for(job.status):
+            await self._change(job, lambda stored: life.go_on(stored.status))
 
     async def _change(self, job: M, change: Callable[[M], None]) -> bool:
         """Write a change down unless the job is no longer the one, or at the attempt, that was looked at."""
@@ -219,9 +255,13 @@ class Reconciler(Generic[M]):
             change(stored)
 
         try:
-            await self._kind.collection.update(job.name, checked)
+            stored = await self._kind.collection.update(job.name, checked)
         except (WrongState, NotFound):
             return False
+        try:
+            await self._launcher.show(life.key(stored), stored.status)
+        except LeptonError as error:
+            _log.warning("the state of a job could not be shown: %s", error, extra={"job": job.name})
         return True
 
 

@@ -12,12 +12,14 @@
 A worker is told everything by its environment:
 
     LEPTON_JOB                 the job's key
-    LEPTON_ATTEMPT             number of the attempt, from 1
+    LEPTON_ATTEMPT             number of the attempt, from 1. Where something else than the service starts
+                               workers anew there is none: worker 0 takes the next, and tells its peers
     LEPTON_OBJECT_STORE_URL    where spec, progress and outcome are
     LEPTON_WORKERS             how many workers work together on the job
-    LEPTON_WORKER_INDEX        which of them this one is, from 0
+    LEPTON_WORKER_INDEX        which of them this one is, from 0 (Kubernetes: JOB_COMPLETION_INDEX)
     LEPTON_PEERS               host:port of each, comma-separated, in the order of their indices
-    LEPTON_RUN_DIRECTORY       a folder of its own for scratch, gone with the attempt
+    LEPTON_POD                 the name of the pod that it is, if it is one
+    LEPTON_RUN_DIRECTORY       a folder of its own for scratch, gone with the attempt; made if not given
 """
 
 import json
@@ -25,12 +27,15 @@ import logging
 import os
 import signal
 import sys
+import tempfile
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from lepton_common.errors import Code, Internal, LeptonError
+from lepton_common.errors import Code, DependencyUnavailable, Internal, LeptonError, NotFound
 from lepton_common.jobs import files
 from lepton_common.jobs.launcher import RESTART_EXIT_CODE
 from lepton_common.jobs.reporter import Reporter
@@ -38,6 +43,9 @@ from lepton_common.objects import ObjectStore
 from lepton_common.telemetry.logs import configure_logging
 
 _TRANSIENT = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED})
+
+_SPEC_SECONDS = 600.0
+"""How long a worker that was started by somebody else than the service waits to be told what to do."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +55,8 @@ class Worker:
 
     Attributes:
         job: The job's key, unique over all time.
-        attempt: Number of the attempt, from 1.
+        attempt: Number of the attempt, from 1. Where a worker other than the first was told none it is the
+            last one that was begun, until worker 0 has told it: `join`.
         index: Which of the workers this is. Worker 0 reports, and its output counts.
         workers: How many there are.
         peers: `host:port` where each may listen for the others.
@@ -66,16 +75,26 @@ class Worker:
             LeptonError: The spec cannot be read.
         """
         self.job = environment["LEPTON_JOB"]
-        self.attempt = int(environment["LEPTON_ATTEMPT"])
-        self.index = int(environment["LEPTON_WORKER_INDEX"])
+        self.index = int(environment.get("LEPTON_WORKER_INDEX") or environment["JOB_COMPLETION_INDEX"])
         self.workers = int(environment["LEPTON_WORKERS"])
         self.peers = tuple(environment.get("LEPTON_PEERS", "").split(","))
-        self.directory = Path(environment["LEPTON_RUN_DIRECTORY"])
+        self.directory = Path(environment.get("LEPTON_RUN_DIRECTORY") or tempfile.mkdtemp())
         self.objects = ObjectStore(environment["LEPTON_OBJECT_STORE_URL"])
         self.prefix = files.prefix(self.job)
-        self.spec = files.read_spec(self.objects, self.job)
+        pod = environment.get("LEPTON_POD") or uuid.uuid4().hex
+        self.attempt = int(environment.get("LEPTON_ATTEMPT") or self._claimed_attempt(pod))
+        self.spec = _await_spec(self.objects, self.job)
         self.stop_requested = False
         self._reporter = Reporter(self.objects, self.job, self.attempt) if self.index == 0 else None
+
+    def _claimed_attempt(self, pod: str) -> int:
+        if self.index == 0:
+            return files.claim_attempt(self.objects, self.job, pod)
+        return max(1, files.latest_claim(self.objects, self.job)[0])
+
+    def join(self, attempt: int) -> None:
+        """Take part in the attempt that worker 0 has begun."""
+        self.attempt = attempt
 
     def progress(self, phase: str, done: int, total: int = 0, unit: str = "") -> None:
         """Say how far the work is. Cheap: call it at every step.
@@ -142,6 +161,17 @@ class Worker:
         return files.Outcome(output=output)
 
 
+def _await_spec(objects: ObjectStore, job: str) -> dict[str, Any]:
+    deadline = time.monotonic() + _SPEC_SECONDS
+    while True:
+        try:
+            return files.read_spec(objects, job)
+        except NotFound as error:
+            if time.monotonic() > deadline:
+                raise DependencyUnavailable("the service has not said what the job is to do") from error
+            time.sleep(1)
+
+
 def run_worker(main: Callable[[Worker], Mapping[str, Any]]) -> NoReturn:
     """Run a worker process from its environment, and end it.
 
@@ -152,6 +182,10 @@ def run_worker(main: Callable[[Worker], Mapping[str, Any]]) -> NoReturn:
             exception is logged whole and reported as `Internal`.
     """
     configure_logging("INFO")
-    worker = Worker(os.environ)
+    try:
+        worker = Worker(os.environ)
+    except LeptonError as error:
+        _log.exception("the work could not begin")
+        sys.exit(RESTART_EXIT_CODE if error.code in _TRANSIENT else 1)
     worker.listen_for_stop()
     sys.exit(worker.run(main))

@@ -68,9 +68,9 @@ class Collection(Generic[M]):
             if not token:
                 return
 
-    async def create(self, resource: M, *, request_id: str = "") -> M:
+    async def create(self, resource: M, *, request_id: str = "", uid: str = "") -> M:
         """Add a resource; AlreadyExists, unless the same request made it."""
-        return await self._write(lambda rows: rows.create(resource, request_id=request_id))
+        return await self._write(lambda rows: rows.create(resource, request_id=request_id, uid=uid))
 
     async def create_numbered(self, parent: str, segment: str, resource: M, *, request_id: str = "") -> M:
         """Add a resource as `{parent}/{segment}/{n}`, n counting from 1."""

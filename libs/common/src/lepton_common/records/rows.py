@@ -112,10 +112,11 @@ class Rows(Generic[M]):
             if not token:
                 return
 
-    def create(self, resource: M, *, request_id: str = "") -> M:
+    def create(self, resource: M, *, request_id: str = "", uid: str = "") -> M:
         """Add a resource, and return it as it is stored.
 
-        With the request id that made it, an existing one is returned as it is now.
+        With the request id that made it, an existing one is returned as it is now. Its uid is made up unless
+        one is given, which must be unique over all time.
 
         Raises:
             AlreadyExists: There is one of this name, made by another request.
@@ -124,7 +125,7 @@ class Rows(Generic[M]):
         name = check_name(resource.name)
         row = self._row(name)
         if row is None:
-            return self._insert(resource, name, request_id)
+            return self._insert(resource, name, request_id, uid)
         if request_id and row.request_id == request_id:
             return self._parse(row.content)
         raise AlreadyExists(f"{name!r} exists already", metadata={"name": name})
@@ -214,11 +215,11 @@ class Rows(Generic[M]):
             connection.execute(insert(NUMBERS).values(kind=self._kind.name, prefix=prefix, last=number))
         return number
 
-    def _insert(self, resource: M, name: str, request_id: str) -> M:
+    def _insert(self, resource: M, name: str, request_id: str, uid: str = "") -> M:
         new = self._copy(resource)
         revision = self._session.next_revision(self._kind.name)
         now = datetime.now(UTC)
-        new.name, new.uid, new.etag = name, str(uuid.uuid4()), _etag(revision)
+        new.name, new.uid, new.etag = name, uid or str(uuid.uuid4()), _etag(revision)
         new.create_time.FromDatetime(now)
         new.update_time.FromDatetime(now)
         self._session.connection.execute(

@@ -1,7 +1,7 @@
 """The evaluation of a model as one JSON document, `evaluation.json` beside a model version.
 
     format              1: the shape described here.
-    task                "classification" or "regression".
+    task                "classification", "regression" or "forecast".
     split               The split that was measured, "test" or "validation".
     label               Name of the label column.
     records             Records that were measured.
@@ -10,7 +10,8 @@
                         classes and more `top5_accuracy`, of recommendations `recall_at_10` and
                         `recall_at_50`, of two `selection_rate`, `true_positive_rate`,
                         `false_positive_rate`, `roc_auc` and `average_precision`; for a regression `mse`,
-                        `rmse`, `mae`, `r2` and `bias`, the mean residual.
+                        `rmse`, `mae`, `r2` and `bias`, the mean residual; for forecasts those of
+                        `lepton_learn.scores.forecasting`.
     classes             By class: `name`, `records`, `predicted`, `precision`, `recall`, `f1`.
     confusion           Records by true class (rows) and predicted one (columns); null of more than 200.
     mistakes            The most frequent ones: `true` and `predicted` class, `records`.
@@ -21,11 +22,15 @@
                         the best `f1` and the best `youden` index. Null where there is one class alone.
     residuals           Of a regression, predicted less true: `quantiles`, a list of `share` and `value`.
     sample              Of a regression: `truth` and `predictions` of at most 1000 records.
+    steps               Of forecasts, by row that is forecast: `step`, from 1, `quantile_loss`, of the median
+                        `mae`, and `naive_mae`, of the repeated last season.
+    quantiles           Of forecasts, by quantile: `quantile`, and `below`, the share of what came that was no
+                        more than it was said to be.
     slices              By slice column: `column`; `slices`, a list of `value`, `records`, `small` and
                         `figures`; `left_out`, how many values with fewer records are not told; `gaps` by
                         name, measured without small slices.
 
-What a classification has a regression has not, and the other way round. Null stands for what cannot be known:
+Each task has its own of these, and not the others'. Null stands for what cannot be known:
 the recall of a class without records, a rate of nothing, a figure that is no number.
 """
 
@@ -45,6 +50,7 @@ from lepton_learn.scores.classification import (
     log_loss,
     top_accuracy,
 )
+from lepton_learn.scores.forecasting import forecast_figures, quantile_loss
 from lepton_learn.scores.ranking import Ranking, drawn, rank
 from lepton_learn.scores.regression import (
     QUANTILES,
@@ -54,6 +60,7 @@ from lepton_learn.scores.regression import (
     sample,
 )
 from lepton_learn.scores.slices import binary_gaps, binary_rates, difference, slices_of
+from lepton_learn.series import Series, seasonal_naive
 
 FORMAT = 1
 """Of the documents that this release writes."""
@@ -68,6 +75,7 @@ _TOP = 5
 _DETAILS = frozenset(
     {
         *("log_loss", "rmse", "bias", "selection_rate", "true_positive_rate", "false_positive_rate"),
+        *("smape", "rmsse"),
         *("macro_precision", "macro_recall", "weighted_precision", "weighted_recall", "weighted_f1"),
     }
 )
@@ -214,6 +222,52 @@ def regression_report(
         },
         "sample": {"truth": truth[chosen].tolist(), "predictions": predictions[chosen].tolist()},
         "slices": _slices(slices, measure, gap="mae", binary=False),
+    }
+    return _finite(document)
+
+
+def forecast_report(
+    history: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    forecasts: NDArray[np.float32],
+    losses: NDArray[np.float32],
+    *,
+    series: Series,
+) -> Document:
+    """Judge forecasts.
+
+    Args:
+        history: raw windows [n, window, channels], at least one.
+        truth: what came, [n, horizon].
+        forecasts: [n, horizon, quantiles].
+        losses: [n].
+        series: what they are cut from.
+
+    Returns:
+        `task`, `records` and all that the module names for forecasts.
+    """
+    horizon = truth.shape[1]
+    naive = np.abs(truth - seasonal_naive(history[:, :, 0], season=series.season, horizon=horizon))
+    median = np.abs(truth - forecasts[..., series.median])
+    below = (truth[..., np.newaxis] <= forecasts).mean(axis=(0, 1))
+    document: Document = {
+        "task": "forecast",
+        "records": len(truth),
+        "figures": {"loss": _mean(losses), **forecast_figures(history, truth, forecasts, series)},
+        "steps": [
+            {
+                "step": 1 + place,
+                "quantile_loss": quantile_loss(truth[:, place], forecasts[:, place], series.quantiles),
+                "mae": _mean(median[:, place]),
+                "naive_mae": _mean(naive[:, place]),
+            }
+            for place in range(horizon)
+        ],
+        "quantiles": [
+            {"quantile": quantile, "below": share}
+            for quantile, share in zip(series.quantiles, below.tolist(), strict=True)
+        ],
+        "slices": [],
     }
     return _finite(document)
 

@@ -70,6 +70,20 @@ async def create(
     default="",
     help="Column that models learn to predict.  [default: by its name]",
 )
+@click.option("--time-column", default="", help="Of time series: the column that says when.")
+@click.option(
+    "--key-column",
+    "key_columns",
+    multiple=True,
+    help="Of time series: a column that tells one series from another; may be repeated.",
+)
+@click.option(
+    "--time-format",
+    default="",
+    help="Of time series: how times are written, as in strptime.  [default: ISO 8601, or numbers]",
+)
+@click.option("--window", type=int, default=0, help="Of time series: rows that a forecast is made from.")
+@click.option("--horizon", type=int, default=0, help="Of time series: rows that are forecast.")
 @click.option("--spec", default="", help="DatasetVersionSpec as JSON, or @FILE of JSON or YAML.")
 @connected
 async def push(
@@ -78,23 +92,39 @@ async def push(
     dataset: str,
     sources: tuple[str, ...],
     label: str,
+    time_column: str,
+    key_columns: tuple[str, ...],
+    time_format: str,
+    window: int,
+    horizon: int,
     spec: str,
 ) -> None:
     """Bring files to DATASET and build a version of them.
 
     A source is a path, or OPTIONS:PATH with options split by commas: the split all its records belong to
-    (train, validation, test), and for IDX files the column it holds.
+    (train, validation, test), and for IDX files the column it holds. Rows of time series are cut into
+    windows, and divided by time.
 
     \b
       lepton dataset push iris iris.csv --label species
       lepton dataset push digits train:train.npz test:test.npz
       lepton dataset push fashion train,image:train-images.gz train,label:train-labels.gz
+      lepton dataset push demand demand.csv --label kwh --time-column hour --window 168 --horizon 24
     """
     name = full_name("datasets", dataset)
     parsed = [_source(source) for source in sources]
     version = read_message(spec, dataset_pb2.DatasetVersionSpec(), "--spec")
     if label:
         version.schema.label = label
+    series = dataset_pb2.Series(
+        time_column=time_column,
+        key_columns=key_columns,
+        time_format=time_format,
+        window=window,
+        horizon=horizon,
+    )
+    if series != dataset_pb2.Series():
+        version.schema.series.MergeFrom(series)
     # A dataset grows by pushing to it again.
     with contextlib.suppress(AlreadyExists):
         await client.datasets.create(name.removeprefix("datasets/"))
@@ -133,6 +163,8 @@ def _describe(output: Output, version: dataset_pb2.DatasetVersion) -> None:
         f"{version.name}: {counts.train:,} training, {counts.validation:,} validation, {counts.test:,} test "
         f"records, {version.rejected:,} rejected, {version.size_bytes:,} bytes, digest {version.digest[:12]}"
     )
+    if version.HasField("series"):
+        _describe_series(output, version.series)
     columns = {each.column: each for each in version.statistics}
     rows = []
     for column in version.schema.columns:
@@ -154,6 +186,20 @@ def _describe(output: Output, version: dataset_pb2.DatasetVersion) -> None:
     output.table(["COLUMN", "TYPE", "TRANSFORM", "ROLE", "MEAN", "STD"], rows)
     for rejection in version.rejections[:10]:
         click.echo(f"rejected: record {rejection.record} {rejection.column}: {rejection.message}")
+
+
+def _describe_series(output: Output, series: dataset_pb2.SeriesStatistics) -> None:
+    click.echo(
+        f"{series.series:,} series of {series.rows:,} rows; step: {series.step}; gaps: {series.gaps:,}; "
+        f"rows a season: {series.season:,}"
+    )
+    output.table(
+        ["SPLIT", "FORECASTS FROM", "TO"],
+        [
+            [dataset_pb2.Split.Name(span.split).removeprefix("SPLIT_").lower(), span.first, span.last]
+            for span in series.spans
+        ],
+    )
 
 
 @command.command("list")

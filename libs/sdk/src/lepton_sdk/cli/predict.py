@@ -1,10 +1,10 @@
 """`lepton predict`: ask an endpoint."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import click
 
-from lepton_common.errors import InvalidField
+from lepton_common.errors import InvalidField, PermissionDenied
 from lepton_sdk.cli.arguments import NEGATIVE_NUMBERS
 from lepton_sdk.cli.output import Output
 from lepton_sdk.cli.session import connected
@@ -14,6 +14,8 @@ from lepton_sdk.inference import Prediction
 
 PROBABILITIES = "probabilities"
 """Name of the output of a model that classifies."""
+FORECAST = "forecast"
+"""Name of the output of a model that forecasts, [batch, rows, quantiles]."""
 
 
 @click.command(context_settings=NEGATIVE_NUMBERS)
@@ -31,11 +33,13 @@ async def command(
     """Ask an endpoint.
 
     Every input is NAME=VALUE, or VALUE alone where there is one input. A value is JSON (one record, or a
-    list of records), a .npy file, an image file, or the text itself for an input of texts.
+    list of records), a .npy file, an image file, or the text itself for an input of texts. Models of time
+    series take the newest values, oldest first, as many as a window has.
 
     \b
       lepton predict digits three.png
       lepton predict iris sepal_length=5.1 sepal_width=3.5 petal_length=1.4 petal_width=0.2
+      lepton predict demand '[310.2, 305.9, 322.4, 318.0]'
     """
     endpoint = endpoint.removeprefix("endpoints/")
     metadata = await client.inference.metadata(endpoint, version=version)
@@ -56,12 +60,31 @@ async def command(
             }
         )
     else:
-        _describe(output, endpoint, prediction)
+        quantiles = await _quantiles(client, prediction) if FORECAST in prediction.outputs else []
+        _describe(output, endpoint, prediction, quantiles)
 
 
-def _describe(output: Output, endpoint: str, prediction: Prediction) -> None:
+async def _quantiles(client: Client, prediction: Prediction) -> list[float]:
+    """What the last axis of a forecast stands for; empty for those who may ask models alone."""
+    try:
+        version = await client.models.get_version(prediction.parameters["lepton_model_version"])
+    except PermissionDenied:
+        return []
+    return [*version.signature.quantiles]
+
+
+def _describe(output: Output, endpoint: str, prediction: Prediction, quantiles: Sequence[float]) -> None:
     click.echo(f"{endpoint} version {prediction.model_version}")
     for name, array in prediction.outputs.items():
+        if name == FORECAST and len(quantiles) == array.shape[-1]:
+            heads = [f"QUANTILE {quantile:g}" for quantile in quantiles]
+            steps = [
+                [str(record), str(step + 1), *(f"{value:.6g}" for value in values)]
+                for record, forecast in enumerate(array)
+                for step, values in enumerate(forecast)
+            ]
+            output.table(["RECORD", "STEP", *heads], steps)
+            continue
         if name != PROBABILITIES:
             click.echo(f"{name}: {array.tolist()}")
             continue

@@ -52,6 +52,12 @@ def describe(output: Output, name: str, document: dict[str, Any]) -> None:
     _table(output, "", ["FIGURE", "VALUE"], [[*figure] for figure in document["figures"].items()])
     if document["task"] == "classification":
         _describe_classes(output, document)
+    elif document["task"] == "forecast":
+        steps = ("step", "quantile_loss", "mae", "naive_mae")
+        rows = [[each[name] for name in steps] for each in document["steps"]]
+        _table(output, "by row that is forecast", [_head(name) for name in steps], rows)
+        shares = [[f"{each['quantile']:g}", each["below"]] for each in document["quantiles"]]
+        _table(output, "what came", ["QUANTILE", "WAS AT MOST THAT"], shares)
     else:
         shares = [[f"{each['share']:.0%}", each["value"]] for each in document["residuals"]["quantiles"]]
         _table(output, "predicted less true", ["OF ALL RECORDS", "AT MOST"], shares)

@@ -42,7 +42,7 @@ def command() -> None:
 )
 @click.option(
     "--family",
-    type=click.Choice(["cnn", "mlp"]),
+    type=click.Choice(["cnn", "mlp", "resnet", "tcn", "two_tower", "wide_and_deep"]),
     help="Architecture, where --spec names none.",
 )
 @click.option("--epochs", type=int, default=0, help="Passes over the data of a trial at most.  [default: 20]")

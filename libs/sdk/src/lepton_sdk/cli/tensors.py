@@ -22,7 +22,8 @@ def read_tensor(value: str, datatype: str, shape: Sequence[int]) -> NDArray[Any]
     Args:
         value: JSON, the path of a .npy file, or the path of an image; for BYTES a text, or JSON texts.
         datatype: the input's, such as "FP32".
-        shape: the input's, the batch first. The batch axis is added to a single record.
+        shape: the input's, the batch first. The batch axis is added to a single record, and a last axis of 1
+            to what is typed without it, as the values of a series.
 
     Raises:
         InvalidField: it cannot be read, or not be converted without loss.
@@ -32,6 +33,8 @@ def read_tensor(value: str, datatype: str, shape: Sequence[int]) -> NDArray[Any]
     array = _converted(_read(value, datatype, shape), datatype, value)
     if [*shape[1:]] == [1] and array.ndim < 2:
         return array.reshape(-1, 1)
+    if [*shape[-1:]] == [1] and array.ndim == len(shape) - 2:
+        array = array[..., None]
     return array[None] if array.ndim == len(shape) - 1 else array
 
 

@@ -30,7 +30,7 @@ def command() -> None:
 )
 @click.option(
     "--family",
-    type=click.Choice(["cnn", "mlp", "resnet", "two_tower", "wide_and_deep"]),
+    type=click.Choice(["cnn", "mlp", "resnet", "tcn", "two_tower", "wide_and_deep"]),
     help="Architecture, where --spec names none.",
 )
 @click.option(
@@ -49,6 +49,9 @@ def command() -> None:
 @click.option("--learning-rate", type=float, default=0.0, help="Step size.  [default: 0.001]")
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
 @click.option("--workers", type=int, default=0, help="Processes that train together.  [default: 1]")
+@click.option("--gpus", type=int, default=0, help="In a cluster: GPUs of each process.")
+@click.option("--gpu-product", default="", help="In a cluster: which GPU, as NVIDIA-H100-80GB-HBM3.")
+@click.option("--queue", default="", help="In a cluster: the queue of Kueue that decides when it starts.")
 @click.option(
     "--slice-column",
     "slice_columns",
@@ -86,6 +89,9 @@ async def start(
     learning_rate: float,
     seed: int,
     workers: int,
+    gpus: int,
+    gpu_product: str,
+    queue: str,
     slice_columns: tuple[str, ...],
     private_epsilon: float,
     noise_multiplier: float,
@@ -118,6 +124,11 @@ async def start(
     training.batch_size = batch_size or training.batch_size
     training.seed = seed or training.seed
     training.workers = workers or training.workers
+    if gpus or gpu_product or queue:
+        placement = training.placement
+        placement.gpus = gpus or placement.gpus
+        placement.gpu_product = gpu_product or placement.gpu_product
+        placement.queue = queue or placement.queue
     training.slice_columns.extend(slice_columns)
     training.optimizer.learning_rate = learning_rate or training.optimizer.learning_rate
     _make_private(training, epsilon=private_epsilon, noise_multiplier=noise_multiplier, clip_norm=clip_norm)
@@ -198,6 +209,20 @@ def _describe_ledger(output: Output, ledger: training_pb2.PrivacyLedger) -> None
                 for each in ledger.spendings
             ],
         )
+
+
+@command.command()
+@click.argument("job")
+@connected
+async def logs(client: Client, output: Output, job: str) -> None:
+    """Print what the workers of JOB wrote, also those that were lost."""
+    found = await client.training.logs(full_name("trainingJobs", job))
+    if output.json:
+        output.document([{"worker": log.worker, "text": log.text} for log in found])
+        return
+    for log in found:
+        click.echo(f"--- {log.worker}")
+        click.echo(log.text.rstrip())
 
 
 def describe(output: Output, job: training_pb2.TrainingJob) -> None:

@@ -57,7 +57,7 @@ class CompressionKind:
             "private": any("privacy" in node for node in source.lineage),
             "lineage": [made_by, *source.lineage],
         }
-        return self._worker, spec, 1
+        return Work(module=self._worker, spec=spec)
 
     async def complete(
         self, job: CompressionJob, outcome: Mapping[str, Any]

@@ -12,6 +12,8 @@ from lepton_common.objects import ObjectStore
 from lepton_learn.manifest import Manifest, Split
 from lepton_learn.reading import read_split
 from lepton_learn.schema import Batch
+from lepton_learn.scores.forecasting import naive_quantile_loss, quantile_loss
+from lepton_learn.series import HISTORY, Series
 from lepton_learn.signature import raw_shape
 
 Records = Mapping[str, NDArray[Any]]
@@ -27,21 +29,29 @@ class HeldOut:
     records: Records
     """The features among them, as the exported model takes them."""
     labels: NDArray[Any]
-    """Class places int64 [n], or quantities in the label's own unit [n]."""
+    """Class places int64 [n], or quantities in the label's own unit [n], of series [n, horizon]."""
     classifies: bool
     """Whether the labels are classes."""
+    series: Series | None = None
+    """What the records are cut from, if it is time series."""
 
     @property
     def metric(self) -> str:
         """Name of the score."""
+        if self.series is not None:
+            return "negative_relative_quantile_loss"
         return "accuracy" if self.classifies else "negative_relative_error"
 
     def score(self, answers: NDArray[np.float32]) -> float:
-        """How right the answers [n, classes] or [n, 1] are; higher is better.
+        """How right the answers [n, classes], [n, 1] or [n, horizon, quantiles] are; higher is better.
 
         The share of classes that were right; or -mse / variance of the labels, which is R^2 - 1: 0 at best,
-        -1 for always telling the mean.
+        -1 for always telling the mean; or the quantile loss as a share of that of repeating the last season,
+        negative: 0 at best, -1 for being no better than that.
         """
+        if self.series is not None:
+            naive = naive_quantile_loss(self.records[HISTORY], self.labels, self.series)
+            return -quantile_loss(self.labels, answers, self.series.quantiles) / (naive or 1.0)
         if self.classifies:
             return float((answers.argmax(axis=1) == self.labels).mean())
         labels = self.labels.astype(np.float64)
@@ -64,6 +74,7 @@ def read_held_out(store: ObjectStore, manifest: Manifest) -> HeldOut:
                 records=as_inputs(manifest, batch),
                 labels=manifest.transform.labels(batch) if classifies else batch[manifest.schema.label],
                 classifies=classifies,
+                series=manifest.schema.series,
             )
     raise SchemaViolation("the dataset version has no held-out records, so no candidate can be measured")
 

@@ -11,9 +11,11 @@ from lepton.dataset.v1.dataset_pb2 import (
     Format,
     Rejection,
     Schema,
+    SeriesStatistics,
     Split,
     SplitCounts,
 )
+from lepton_common.jobs.kind import Work
 from lepton_common.records import Collection
 from lepton_data_ingest import uploads
 from lepton_data_ingest.adapters.collections import Collections, dataset_of
@@ -33,7 +35,7 @@ class VersionBuilds:
         """The versions."""
         return self._all.versions
 
-    async def launch(self, job: DatasetVersion) -> tuple[str, Mapping[str, Any], int]:
+    async def launch(self, job: DatasetVersion) -> Work:
         """What the worker is to do; uploads in use cannot be deleted, so it is the same at every call."""
         dataset = dataset_of(job.name)
         sources = []
@@ -57,7 +59,7 @@ class VersionBuilds:
             "schema": MessageToDict(job.schema, preserving_proto_field_name=True),
             "spec": MessageToDict(job.spec, preserving_proto_field_name=True),
         }
-        return _WORKER, spec, 1
+        return Work(module=_WORKER, spec=spec)
 
     async def complete(
         self, job: DatasetVersion, outcome: Mapping[str, Any]
@@ -67,6 +69,7 @@ class VersionBuilds:
         counts = ParseDict(outcome["counts"], SplitCounts())
         rejections = [ParseDict(rejection, Rejection()) for rejection in outcome["rejections"]]
         statistics = [ParseDict(column, ColumnStatistics()) for column in outcome["statistics"]]
+        series = outcome.get("series")
 
         def change(version: DatasetVersion) -> None:
             version.schema.CopyFrom(schema)
@@ -76,6 +79,8 @@ class VersionBuilds:
             version.rejections.extend(rejections)
             version.ClearField("statistics")
             version.statistics.extend(statistics)
+            if series:
+                version.series.CopyFrom(ParseDict(series, SeriesStatistics()))
             version.digest = outcome["manifest"]["sha256"]
             version.manifest = outcome["manifest"]["key"]
             version.size_bytes = outcome["size_bytes"]

@@ -18,6 +18,7 @@ from lepton_data_ingest import storage
 from lepton_data_ingest.adapters.collections import Collections, being_built, dataset_of
 from lepton_data_ingest.adapters.datasets import draft
 from lepton_data_ingest.fractions import Fractions
+from lepton_data_ingest.series import check_splits
 
 
 class Versions:
@@ -140,7 +141,10 @@ def _check(spec: DatasetVersionSpec, dataset: str) -> None:
     if violations:
         first = violations[0]
         raise InvalidField(f"{first.field} {first.description}", violations=violations)
-    draft(spec.schema).check()
+    schema = draft(spec.schema)
+    schema.check()
+    if schema.series is not None:
+        check_splits(source.split or None for source in spec.sources)
     if spec.HasField("fractions"):
         Fractions.from_json(MessageToDict(spec.fractions, preserving_proto_field_name=True)).check()
 

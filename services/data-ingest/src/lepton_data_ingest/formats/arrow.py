@@ -106,4 +106,6 @@ def _is_file(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    # Dates and times have a text of their own, in ISO 8601.
+    is_time = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    return is_time or pa.types.is_string(kind) or pa.types.is_large_string(kind)

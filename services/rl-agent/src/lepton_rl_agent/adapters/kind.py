@@ -65,7 +65,8 @@ class LearningKind:
             WrongState: there is nothing to learn from.
         """
         with suppress(NotFound):
-            return WORKER, await asyncio.to_thread(files.read_spec, self._objects, life.key(job)), 1
+            known = await asyncio.to_thread(files.read_spec, self._objects, life.key(job))
+            return Work(module=WORKER, spec=known)
         agent = await self._agents.get(_agent_of(job))
         config = config_of(agent)
         spec = {
@@ -74,7 +75,7 @@ class LearningKind:
         }
         if job.spec.HasField("logged_feedback"):
             spec["transitions"] = await self._export(job, agent.uid, config.spaces.observation)
-        return WORKER, spec, 1
+        return Work(module=WORKER, spec=spec)
 
     async def complete(self, job: LearningRun, outcome: Mapping[str, Any]) -> Callable[[LearningRun], None]:
         """Register the policy and let the agent act by it; the same run always gives the same version."""

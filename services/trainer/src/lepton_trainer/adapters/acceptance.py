@@ -8,10 +8,16 @@ from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.specs import fill_in, fill_in_privacy, recipe_of
 from lepton_trainer.base import BaseModel, check_base, check_private_base
-from lepton_trainer.training import DatasetVersion, check
+from lepton_trainer.training import MAX_LOCAL_WORKERS, DatasetVersion, check
 
 
-async def accept(spec: training_pb2.TrainingSpec, datasets: Datasets, models: Models) -> DatasetVersion:
+async def accept(
+    spec: training_pb2.TrainingSpec,
+    datasets: Datasets,
+    models: Models,
+    *,
+    most_workers: int = MAX_LOCAL_WORKERS,
+) -> DatasetVersion:
     """Check a spec and write into it what it leaves to the server; return the dataset version it is for.
 
     Raises:
@@ -22,7 +28,7 @@ async def accept(spec: training_pb2.TrainingSpec, datasets: Datasets, models: Mo
         LeptonError: It cannot be trained; see `training.check`.
     """
     dataset = await datasets.get(spec.dataset_version)
-    fill_in_checked(spec, dataset)
+    fill_in_checked(spec, dataset, most_workers=most_workers)
     base = await fill_in_base(spec, models)
     if (privacy := recipe_of(spec).privacy) is not None:
         if base is not None:
@@ -38,14 +44,16 @@ async def accept(spec: training_pb2.TrainingSpec, datasets: Datasets, models: Mo
     return dataset
 
 
-def fill_in_checked(spec: training_pb2.TrainingSpec, dataset: DatasetVersion) -> None:
+def fill_in_checked(
+    spec: training_pb2.TrainingSpec, dataset: DatasetVersion, *, most_workers: int = MAX_LOCAL_WORKERS
+) -> None:
     """Check a spec for a dataset version and write into it what it leaves to the server.
 
     Raises:
         LeptonError: It cannot be trained; see `training.check`.
     """
     recipe = recipe_of(spec)
-    check(recipe, dataset, workers=spec.workers or 1)
+    check(recipe, dataset, workers=spec.workers or 1, most_workers=most_workers)
     fill_in(spec, recipe)
     spec.dataset_version = dataset.name
 

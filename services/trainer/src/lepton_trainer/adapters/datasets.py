@@ -52,6 +52,7 @@ def _decode(version: dataset_pb2.DatasetVersion) -> DatasetVersion:
         state=job_pb2.JobState.Name(version.status.state).removeprefix("JOB_STATE_"),
         columns=tuple(_decode_column(column) for column in version.schema.columns),
         label=version.schema.label,
+        forecasts=version.schema.HasField("series"),
         training_records=version.counts.train,
         validation_records=version.counts.validation,
         manifest=version.manifest,

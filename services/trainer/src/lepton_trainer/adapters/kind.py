@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lepton.model.v1 import model_pb2, model_pb2_grpc
+from lepton.training.v1 import training_pb2
 from lepton.training.v1.training_pb2 import TrainingJob
 from lepton_common.jobs import files
 from lepton_common.jobs import job as life
 from lepton_common.jobs.kind import Work
+from lepton_common.jobs.launcher import Placement
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_common.registration import register
@@ -69,7 +71,12 @@ class TrainingKind:
         if job.study:
             # Most trials come to nothing: what they made goes with them.
             spec["artifacts"] = files.prefix(life.key(job))
-        return self._worker, spec, job.spec.workers
+        return Work(
+            module=self._worker,
+            spec=spec,
+            workers=job.spec.workers,
+            placement=_placement(job.spec.placement),
+        )
 
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
         """Register the trained model; the same job always gives the same version.
@@ -92,6 +99,16 @@ class TrainingKind:
             stored.model_version = version
 
         return write_down
+
+
+def _placement(placement: training_pb2.Placement) -> Placement:
+    return Placement(
+        gpus=placement.gpus,
+        gpu_product=placement.gpu_product,
+        queue=placement.queue,
+        priority_class=placement.priority_class,
+        deadline_seconds=placement.timeout_seconds,
+    )
 
 
 def _leave(stored: TrainingJob) -> None:

@@ -32,7 +32,12 @@ class Ledger:
         """Changed by `create` alone: a transaction that calls it names this collection too."""
 
     async def accept(
-        self, job: training_pb2.TrainingJob, dataset: DatasetVersion | None, *, request_id: str
+        self,
+        job: training_pb2.TrainingJob,
+        dataset: DatasetVersion | None,
+        *,
+        request_id: str,
+        uid: str = "",
     ) -> training_pb2.TrainingJob:
         """Add a job, with what it spends, and return it; once for a request.
 
@@ -40,6 +45,7 @@ class Ledger:
             job: To be added.
             dataset: What it is trained on; None where a job of its name was there before.
             request_id: As for `Collection.create`.
+            uid: As for `Collection.create`.
 
         Raises:
             AlreadyExists: There is one of its name, made by another request.
@@ -49,8 +55,8 @@ class Ledger:
         def body(transaction: Transaction) -> training_pb2.TrainingJob:
             jobs = transaction.rows(self._jobs)
             if dataset is None or jobs.find(job.name) is not None:
-                return jobs.create(job, request_id=request_id)
-            return self.create(transaction, job, dataset, request_id=request_id)
+                return jobs.create(job, request_id=request_id, uid=uid)
+            return self.create(transaction, job, dataset, request_id=request_id, uid=uid)
 
         return await self._store.transaction(body, self._jobs, self.spendings)
 
@@ -61,6 +67,7 @@ class Ledger:
         dataset: DatasetVersion,
         *,
         request_id: str = "",
+        uid: str = "",
     ) -> training_pb2.TrainingJob:
         """Add a job that is new, with what it spends, within a transaction.
 
@@ -69,7 +76,7 @@ class Ledger:
             PrivacyBudgetExceeded: Not so much is left.
         """
         jobs, spendings = transaction.rows(self._jobs), transaction.rows(self.spendings)
-        created = jobs.create(job, request_id=request_id)
+        created = jobs.create(job, request_id=request_id, uid=uid)
         if created.spec.HasField("privacy"):
             _check(dataset, cost_of(_counted(dataset.dataset, jobs, spendings)), created.spec.privacy)
             spending = training_pb2.PrivacySpending(

@@ -51,7 +51,7 @@ from lepton_trainer.study import (
     wanted,
     without_value,
 )
-from lepton_trainer.training import DatasetVersion
+from lepton_trainer.training import MAX_LOCAL_WORKERS, DatasetVersion
 
 STUDY_LABEL = "lepton.dev/study"
 """Label of a trial's training job: the id of its study."""
@@ -109,6 +109,7 @@ class StudySearch:
         datasets: Datasets,
         models: model_pb2_grpc.ModelServiceAsyncStub,
         ledger: Ledger,
+        most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Bring `studies` to their end by means of `jobs`, both in `store`."""
         self._store = store
@@ -116,6 +117,7 @@ class StudySearch:
         self._jobs = jobs
         self._objects = objects
         self._datasets = datasets
+        self._most_workers = most_workers
         self._models = models
         self._ledger = ledger
         self._courses: dict[str, dict[int, Course]] = {}
@@ -241,7 +243,8 @@ class StudySearch:
         if await self._jobs.find(trial.training_job) is not None:
             raise AlreadyExists(f"{trial.training_job!r} exists already and is no trial of this study")
         spec = trial_spec(study.spec, decode_trial(trial).parameters)
-        dataset = await accept(spec, self._datasets, Models(self._models))
+        models = Models(self._models)
+        dataset = await accept(spec, self._datasets, models, most_workers=self._most_workers)
         labels = {**study.labels, STUDY_LABEL: study.name.partition("/")[2], TRIAL_LABEL: str(trial.number)}
         job = training_pb2.TrainingJob(
             name=trial.training_job, labels=labels, spec=spec, status=life.queued(), study=study.name

@@ -17,6 +17,7 @@ from lepton_learn.recipe import (
     Recipe,
     ResNet,
     Schedule,
+    Tcn,
     TwoTower,
     WideAndDeep,
 )
@@ -107,6 +108,10 @@ def fill_in(spec: training_pb2.TrainingSpec, recipe: Recipe) -> None:
             spec.two_tower.vector_size = vector
             spec.two_tower.embedding_size = size
             spec.two_tower.hidden_units[:] = units
+        case Tcn(filters=filters, kernel_size=kernel_size, dropout=dropout):
+            spec.tcn.filters = filters
+            spec.tcn.kernel_size = kernel_size
+            spec.tcn.dropout = dropout
     kind = f"OPTIMIZER_KIND_{recipe.optimizer.kind.upper()}"
     spec.optimizer.kind = training_pb2.OptimizerKind.Value(kind)
     spec.optimizer.learning_rate = recipe.optimizer.learning_rate
@@ -155,6 +160,13 @@ def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
         return _wide_and_deep(spec.wide_and_deep)
     if spec.HasField("two_tower"):
         return _two_tower(spec.two_tower)
+    if spec.HasField("tcn"):
+        return Tcn(
+            filters=spec.tcn.filters or Tcn().filters,
+            kernel_size=spec.tcn.kernel_size or Tcn().kernel_size,
+            blocks=spec.tcn.blocks,
+            dropout=spec.tcn.dropout or Tcn().dropout,
+        )
     return Mlp(
         hidden_units=tuple(spec.mlp.hidden_units) or Mlp().hidden_units,
         activation=_ACTIVATIONS[spec.mlp.activation],

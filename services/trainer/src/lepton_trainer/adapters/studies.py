@@ -12,7 +12,7 @@ from lepton_trainer.adapters.parameters import apply, decode_space, decode_value
 from lepton_trainer.pruning import Course, Median, Pruner, SuccessiveHalving
 from lepton_trainer.space import Space, grid_size, probes
 from lepton_trainer.study import Sampler, Search, Trial, TrialState, best_values
-from lepton_trainer.training import DatasetVersion
+from lepton_trainer.training import MAX_LOCAL_WORKERS, DatasetVersion
 
 _TRIALS = 20
 _MOST_TRIALS = 1000
@@ -46,7 +46,9 @@ def decode_search(spec: study_pb2.StudySpec) -> Search:
     )
 
 
-def check_study(spec: study_pb2.StudySpec, dataset: DatasetVersion) -> None:
+def check_study(
+    spec: study_pb2.StudySpec, dataset: DatasetVersion, *, most_workers: int = MAX_LOCAL_WORKERS
+) -> None:
     """Check a study for a dataset version and write into it what it leaves to the server.
 
     What its training leaves open stays open: each trial decides for itself.
@@ -61,7 +63,7 @@ def check_study(spec: study_pb2.StudySpec, dataset: DatasetVersion) -> None:
     base = training_pb2.TrainingSpec()
     base.CopyFrom(spec.training)
     try:
-        fill_in_checked(base, dataset)
+        fill_in_checked(base, dataset, most_workers=most_workers)
     except LeptonError as error:
         raise _of_study(error) from error
     spec.training.dataset_version = dataset.name
@@ -74,7 +76,7 @@ def check_study(spec: study_pb2.StudySpec, dataset: DatasetVersion) -> None:
         try:
             probe = apply(spec.training, values)
             check_rules(probe)
-            fill_in_checked(probe, dataset)
+            fill_in_checked(probe, dataset, most_workers=most_workers)
         except LeptonError as error:
             described = ", ".join(f"{name}={value}" for name, value in values.items())
             raise violation(

@@ -17,6 +17,7 @@ from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.studies import check_study
 from lepton_trainer.adapters.study_controller import StudyController
+from lepton_trainer.training import MAX_LOCAL_WORKERS
 
 
 class StudyServicer:
@@ -33,11 +34,13 @@ class StudyServicer:
         launcher: Launcher,
         objects: ObjectStore,
         ledger: Ledger,
+        most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Accept studies that `controller` brings to their end, their trials being among `jobs`."""
         self._studies = studies
         self._jobs = jobs
         self._datasets = datasets
+        self._most_workers = most_workers
         self._models = models
         self._controller = controller
         self._launcher = launcher
@@ -56,7 +59,8 @@ class StudyServicer:
         )
         # A retry gets what it asked for even when the dataset is gone by now.
         if await self._studies.find(study.name) is None:
-            check_study(study.spec, await self._datasets.get(study.spec.training.dataset_version))
+            dataset = await self._datasets.get(study.spec.training.dataset_version)
+            check_study(study.spec, dataset, most_workers=self._most_workers)
             await fill_in_base(study.spec.training, self._models)
         created = await self._studies.create(study, request_id=request.request_id)
         self._controller.wake()

@@ -15,6 +15,7 @@ from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.ledger import Ledger, encode_ledger
 from lepton_trainer.adapters.models import Models
+from lepton_trainer.training import MAX_LOCAL_WORKERS
 
 
 class TrainingServicer:
@@ -31,12 +32,14 @@ class TrainingServicer:
         objects: ObjectStore,
         studies: Collection[study_pb2.Study],
         ledger: Ledger,
+        most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Accept jobs that `controller` brings to their end; those of `studies` are deleted with them."""
         self._jobs = jobs
         self._ledger = ledger
         self._studies = studies
         self._datasets = datasets
+        self._most_workers = most_workers
         self._models = models
         self._controller = controller
         self._launcher = launcher
@@ -55,7 +58,7 @@ class TrainingServicer:
         # A retry gets what it asked for even when the dataset is gone by now.
         dataset = None
         if await self._jobs.find(job.name) is None:
-            dataset = await accept(job.spec, self._datasets, self._models)
+            dataset = await accept(job.spec, self._datasets, self._models, most_workers=self._most_workers)
         created = await self._ledger.accept(job, dataset, request_id=request.request_id)
         self._controller.wake()
         return training_pb2.CreateTrainingJobResponse(training_job=created)
@@ -94,6 +97,14 @@ class TrainingServicer:
         """Asks the training job to stop."""
         job = await api.cancel(self._jobs, request.name, controller=self._controller)
         return training_pb2.CancelTrainingJobResponse(training_job=job)
+
+    async def ReadTrainingJobLogs(
+        self, request: training_pb2.ReadTrainingJobLogsRequest, context: Any
+    ) -> AsyncIterator[training_pb2.ReadTrainingJobLogsResponse]:
+        """Sends what the workers wrote."""
+        job = await self._jobs.get(request.name)
+        for log in await self._launcher.logs(life.key(job)):
+            yield training_pb2.ReadTrainingJobLogsResponse(worker=log.worker, text=log.text)
 
     async def DeleteTrainingJob(
         self, request: training_pb2.DeleteTrainingJobRequest, context: Any

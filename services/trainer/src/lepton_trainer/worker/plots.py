@@ -36,6 +36,8 @@ def draw(document: Document | None, history: Sequence[Mapping[str, float]]) -> d
         figures["calibration"] = _calibration(document)
         if document.get("binary"):
             figures["roc"] = _roc(document)
+    elif document["task"] == "forecast":
+        figures["forecasts"] = _forecasts(document)
     else:
         figures["predictions"] = _predictions(document)
     if document["slices"]:
@@ -201,6 +203,28 @@ def _predictions(document: Document) -> Figure:
     return figure
 
 
+def _forecasts(document: Document) -> Figure:
+    """How far off each row was, beside the repeated last season, and how much came below each quantile."""
+    figure = _figure(9.6, 4)
+    left = _axes(figure, 1, 2, 1, title=_said(document, "mae", "mean absolute error"))
+    steps = [each["step"] for each in document["steps"]]
+    for name, label, colour in (("naive_mae", "last season repeated", FAINT), ("mae", "median", BLUE)):
+        values = [each[name] if _fits(each[name]) else math.nan for each in document["steps"]]
+        left.plot(steps, values, color=colour, label=label, marker="o", markersize=3)
+    left.set_xlabel("rows ahead", fontsize=9)
+    left.set_ylim(bottom=0)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.legend(frameon=False, fontsize=8)
+    right = _axes(figure, 1, 2, 2, title=_said(document, "coverage", "between the outermost quantiles"))
+    right.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, label="perfect")
+    shares = [(each["quantile"], each["below"]) for each in document["quantiles"]]
+    right.plot(*zip(*shares, strict=True), color=BLUE, marker="o", markersize=4, label="model")
+    right.set_xlabel("quantile", fontsize=9)
+    right.set_ylabel("share of what came that was at most that", fontsize=9)
+    right.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def _slices(document: Document) -> Figure:
     """One row of panels for each slice column: the headline figure and, of two classes, the rates."""
     names = (
@@ -238,6 +262,10 @@ def _slices(document: Document) -> Figure:
                 axes.set_ylabel(_short(column["column"]), fontsize=10, color=INK)
     figure.supxlabel("orange: all records; grey: too few records to say much", fontsize=8, color=FAINT)
     return figure
+
+
+def _fits(value: float | None) -> bool:
+    return value is not None and abs(value) < _FARTHEST
 
 
 def _said(document: Document, name: str, words: str) -> str:

@@ -86,7 +86,8 @@ def train_and_evaluate(
         stop_requested=lambda: worker.stop_requested,
         told=lambda come, of: worker.progress("waiting for workers", come, of, "worker"),
     )
-    met = meet(meeting, lambda: {"checkpoint": checkpoints.latest()})
+    met = meet(meeting, lambda: {"attempt": worker.attempt, "checkpoint": checkpoints.latest()})
+    worker.join(met.agreement["attempt"])
     key = met.agreement["checkpoint"]
     saved = checkpoints.read(key) if key else None
     team = form_team(worker)

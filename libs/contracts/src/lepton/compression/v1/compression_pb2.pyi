@@ -210,7 +210,8 @@ class Candidate(_message.Message):
     """Bytes of the ONNX file."""
     score: _builtins.float
     """The metric on the held-out split. For regression the negative mean squared
-    error, relative to the label's variance.
+    error, relative to the label's variance; for forecasts the negative quantile
+    loss, relative to that of repeating the last season.
     """
     metric: _builtins.str
     """Name of that metric. Example: "accuracy"."""

@@ -290,25 +290,106 @@ class Schema(_message.Message):
 
     COLUMNS_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Name of the column that models learn to predict."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___Column]:
         """The columns, in order. Names are unique."""
 
+    @_builtins.property
+    def series(self) -> Global___Series:
+        """Given, the rows of the sources are moments of time series, and the label is
+        forecast. The columns asked for are then those of the rows; left empty, the time,
+        the keys and the label. The columns of the version are those of its records, the
+        windows that the series were cut into: `history`, a TENSOR of shape [window,
+        channels] whose first channel is the label, and the label, a TENSOR of shape
+        [horizon].
+        """
+
     def __init__(
         self,
         *,
         columns: _abc.Iterable[Global___Column] | None = ...,
         label: _builtins.str = ...,
+        series: Global___Series | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["series", b"series"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "label", b"label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "label", b"label", "series", b"series"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Schema: _TypeAlias = Schema  # noqa: Y015
+
+@_typing.final
+class Series(_message.Message):
+    """How rows make time series, and how those are cut into windows. A record is a window
+    of `window` rows and what came in the `horizon` rows after it. Rows may stand in any
+    order and file. Their distance is told from the rows: a fixed time, or calendar
+    months. A row that has the time of another, or lies between two steps, is rejected.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_COLUMN_FIELD_NUMBER: _builtins.int
+    KEY_COLUMNS_FIELD_NUMBER: _builtins.int
+    TIME_FORMAT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    HORIZON_FIELD_NUMBER: _builtins.int
+    STRIDE_FIELD_NUMBER: _builtins.int
+    SEASON_FIELD_NUMBER: _builtins.int
+    QUANTILES_FIELD_NUMBER: _builtins.int
+    IGNORE_GAPS_FIELD_NUMBER: _builtins.int
+    time_column: _builtins.str
+    """The column that says when: dates and times in ISO 8601 (`/` for `-` is read too),
+    those that `time_format` describes, or numbers.
+    """
+    time_format: _builtins.str
+    """How times are written, as in strptime. Example: "%b %d %Y"."""
+    window: _builtins.int
+    """Rows that a forecast is made from."""
+    horizon: _builtins.int
+    """Rows that are forecast."""
+    stride: _builtins.int
+    """Rows from the start of one window to that of the next. Default 1."""
+    season: _builtins.int
+    """Rows after which the series repeats itself, less than `window`: 24 for hours of a
+    day. Forecasts are compared with the value one season before. Default: the season
+    whose repetition is least off on the training rows.
+    """
+    ignore_gaps: _builtins.bool
+    """Take each row as one step after the one before, whatever time lies between: for
+    trading days. Otherwise no window spans a gap.
+    """
+    @_builtins.property
+    def key_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns that tell one series from another; empty: all rows are one series."""
+
+    @_builtins.property
+    def quantiles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The quantiles that are forecast, in rising order. Default 0.1, 0.5, 0.9."""
+
+    def __init__(
+        self,
+        *,
+        time_column: _builtins.str = ...,
+        key_columns: _abc.Iterable[_builtins.str] | None = ...,
+        time_format: _builtins.str = ...,
+        window: _builtins.int = ...,
+        horizon: _builtins.int = ...,
+        stride: _builtins.int = ...,
+        season: _builtins.int = ...,
+        quantiles: _abc.Iterable[_builtins.float] | None = ...,
+        ignore_gaps: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon", b"horizon", "ignore_gaps", b"ignore_gaps", "key_columns", b"key_columns", "quantiles", b"quantiles", "season", b"season", "stride", b"stride", "time_column", b"time_column", "time_format", b"time_format", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Series: _TypeAlias = Series  # noqa: Y015
 
 @_typing.final
 class Column(_message.Message):
@@ -498,6 +579,10 @@ class SplitFractions(_message.Message):
     """How records without a fixed split are divided. The decision hangs on the seed
     and the record's content alone, so the same records are divided alike in every
     version, and a duplicate never stands on both sides.
+
+    Time series are divided by time, all of a version at the same moments: what comes
+    last is for testing, what comes before that for validation. Whatever is learnt from
+    was known before the first row that is held out.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -704,6 +789,80 @@ class SplitCounts(_message.Message):
 Global___SplitCounts: _TypeAlias = SplitCounts  # noqa: Y015
 
 @_typing.final
+class SeriesStatistics(_message.Message):
+    """What the series of a version are like."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIES_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    SEASON_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
+    series: _builtins.int
+    """Number of series."""
+    rows: _builtins.int
+    """Rows of all of them that are in order."""
+    step: _builtins.str
+    """Time from one row to the next. Examples: "1 hour", "1 month", "7 days", "1"."""
+    gaps: _builtins.int
+    """Places where rows are missing. No window spans one."""
+    season: _builtins.int
+    """Rows after which the series repeats itself."""
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForecastSpan]:
+        """The first and the last row that is forecast in each split that has records."""
+
+    def __init__(
+        self,
+        *,
+        series: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        step: _builtins.str = ...,
+        gaps: _builtins.int = ...,
+        season: _builtins.int = ...,
+        spans: _abc.Iterable[Global___ForecastSpan] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps", "rows", b"rows", "season", b"season", "series", b"series", "spans", b"spans", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeriesStatistics: _TypeAlias = SeriesStatistics  # noqa: Y015
+
+@_typing.final
+class ForecastSpan(_message.Message):
+    """The time that the forecasts of a split are for, over all series."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    split: Global___Split.ValueType
+    """The split."""
+    first: _builtins.str
+    """Time of the first row."""
+    last: _builtins.str
+    """Time of the last row."""
+    def __init__(
+        self,
+        *,
+        split: Global___Split.ValueType = ...,
+        first: _builtins.str = ...,
+        last: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastSpan: _TypeAlias = ForecastSpan  # noqa: Y015
+
+@_typing.final
 class SourceFile(_message.Message):
     """A file that went into a version, as it was."""
 
@@ -781,6 +940,7 @@ class DatasetVersion(_message.Message):
     SOURCE_FILES_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     PRIVACY_BUDGET_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`datasets/{dataset}/versions/{version}`; versions count from 1."""
     uid: _builtins.str
@@ -841,6 +1001,10 @@ class DatasetVersion(_message.Message):
     def privacy_budget(self) -> Global___PrivacyBudget:
         """The dataset's."""
 
+    @_builtins.property
+    def series(self) -> Global___SeriesStatistics:
+        """What its series are like, if its schema has `series`."""
+
     def __init__(
         self,
         *,
@@ -862,10 +1026,11 @@ class DatasetVersion(_message.Message):
         source_files: _abc.Iterable[Global___SourceFile] | None = ...,
         size_bytes: _builtins.int = ...,
         privacy_budget: Global___PrivacyBudget | None = ...,
+        series: Global___SeriesStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "privacy_budget", b"privacy_budget", "schema", b"schema", "spec", b"spec", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "privacy_budget", b"privacy_budget", "schema", b"schema", "series", b"series", "spec", b"spec", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "labels", b"labels", "manifest", b"manifest", "name", b"name", "privacy_budget", b"privacy_budget", "rejected", b"rejected", "rejections", b"rejections", "schema", b"schema", "size_bytes", b"size_bytes", "source_files", b"source_files", "spec", b"spec", "statistics", b"statistics", "status", b"status", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "labels", b"labels", "manifest", b"manifest", "name", b"name", "privacy_budget", b"privacy_budget", "rejected", b"rejected", "rejections", b"rejections", "schema", b"schema", "series", b"series", "size_bytes", b"size_bytes", "source_files", b"source_files", "spec", b"spec", "statistics", b"statistics", "status", b"status", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -320,6 +320,7 @@ class TrainingSpec(_message.Message):
     RESNET_FIELD_NUMBER: _builtins.int
     WIDE_AND_DEEP_FIELD_NUMBER: _builtins.int
     TWO_TOWER_FIELD_NUMBER: _builtins.int
+    TCN_FIELD_NUMBER: _builtins.int
     OPTIMIZER_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     MAX_EPOCHS_FIELD_NUMBER: _builtins.int
@@ -334,6 +335,7 @@ class TrainingSpec(_message.Message):
     SLICE_COLUMNS_FIELD_NUMBER: _builtins.int
     BASE_MODEL_FIELD_NUMBER: _builtins.int
     PRIVACY_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`datasets/{dataset}/versions/{version}`, or `.../versions/latest`, which the
     server resolves once, when it accepts the job.
@@ -383,6 +385,10 @@ class TrainingSpec(_message.Message):
         """A recommendation of items."""
 
     @_builtins.property
+    def tcn(self) -> Global___Tcn:
+        """A temporal convolutional network, for time series."""
+
+    @_builtins.property
     def optimizer(self) -> Global___Optimizer:
         """How the weights are updated."""
 
@@ -412,6 +418,10 @@ class TrainingSpec(_message.Message):
     def privacy(self) -> Global___Privacy:
         """Train with differential privacy. Absent: without."""
 
+    @_builtins.property
+    def placement(self) -> Global___Placement:
+        """What the workers ask of a cluster."""
+
     def __init__(
         self,
         *,
@@ -423,6 +433,7 @@ class TrainingSpec(_message.Message):
         resnet: Global___ResNet | None = ...,
         wide_and_deep: Global___WideAndDeep | None = ...,
         two_tower: Global___TwoTower | None = ...,
+        tcn: Global___Tcn | None = ...,
         optimizer: Global___Optimizer | None = ...,
         batch_size: _builtins.int = ...,
         max_epochs: _builtins.int = ...,
@@ -437,16 +448,61 @@ class TrainingSpec(_message.Message):
         slice_columns: _abc.Iterable[_builtins.str] | None = ...,
         base_model: Global___BaseModel | None = ...,
         privacy: Global___Privacy | None = ...,
+        placement: Global___Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "privacy", b"privacy", "resnet", b"resnet", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "placement", b"placement", "privacy", b"privacy", "resnet", b"resnet", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "precision", b"precision", "privacy", b"privacy", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "placement", b"placement", "precision", b"precision", "privacy", b"privacy", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep", "two_tower"]  # noqa: Y015
+    _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep", "two_tower", "tcn"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_architecture) -> _WhichOneofReturnType_architecture | None: ...
 
 Global___TrainingSpec: _TypeAlias = TrainingSpec  # noqa: Y015
+
+@_typing.final
+class Placement(_message.Message):
+    """What the workers of a training ask of a cluster. A service that runs them as processes
+    beside itself has nothing to choose from, and lets it be.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPUS_FIELD_NUMBER: _builtins.int
+    GPU_PRODUCT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    PRIORITY_CLASS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    gpus: _builtins.int
+    """GPUs of each worker. Default: what the cluster's job template says."""
+    gpu_product: _builtins.str
+    """The GPU that it must be, as the nodes' label `nvidia.com/gpu.product` has it. Example:
+    "NVIDIA-H100-80GB-HBM3".
+    """
+    queue: _builtins.str
+    """The queue of Kueue that decides when the training may start."""
+    priority_class: _builtins.str
+    """The priority class of the pods."""
+    timeout_seconds: _builtins.int
+    """Seconds after which the training fails, those that it waits for a place included. 0: no
+    limit.
+    """
+    def __init__(
+        self,
+        *,
+        gpus: _builtins.int = ...,
+        gpu_product: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        priority_class: _builtins.str = ...,
+        timeout_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_product", b"gpu_product", "gpus", b"gpus", "priority_class", b"priority_class", "queue", b"queue", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Placement: _TypeAlias = Placement  # noqa: Y015
 
 @_typing.final
 class BaseModel(_message.Message):
@@ -765,6 +821,43 @@ class Cnn(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cnn: _TypeAlias = Cnn  # noqa: Y015
+
+@_typing.final
+class Tcn(_message.Message):
+    """A temporal convolutional network: Bai, Kolter and Koltun, 2018. Residual blocks of two
+    causal convolutions, the dilation doubling from block to block, read the window, in
+    units of its own mean and spread. A linear forecast from the label's history is added.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTERS_FIELD_NUMBER: _builtins.int
+    KERNEL_SIZE_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    filters: _builtins.int
+    """Filters of each convolution. Default 32."""
+    kernel_size: _builtins.int
+    """Rows that a convolution looks at. Default 3."""
+    blocks: _builtins.int
+    """Residual blocks. Default: as many as it takes to see the whole window."""
+    dropout: _builtins.float
+    """Share of the filters that a training step leaves out. Default 0.1."""
+    def __init__(
+        self,
+        *,
+        filters: _builtins.int = ...,
+        kernel_size: _builtins.int = ...,
+        blocks: _builtins.int = ...,
+        dropout: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "dropout", b"dropout", "filters", b"filters", "kernel_size", b"kernel_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tcn: _TypeAlias = Tcn  # noqa: Y015
 
 @_typing.final
 class ResNet(_message.Message):
@@ -1218,6 +1311,54 @@ class ListTrainingJobsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTrainingJobsResponse: _TypeAlias = ListTrainingJobsResponse  # noqa: Y015
+
+@_typing.final
+class ReadTrainingJobLogsRequest(_message.Message):
+    """Request of ReadTrainingJobLogs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`trainingJobs/{training_job}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTrainingJobLogsRequest: _TypeAlias = ReadTrainingJobLogsRequest  # noqa: Y015
+
+@_typing.final
+class ReadTrainingJobLogsResponse(_message.Message):
+    """Response of ReadTrainingJobLogs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    worker: _builtins.str
+    """Which worker, for a person. Example: "attempt 2, worker 0"."""
+    text: _builtins.str
+    """What it wrote."""
+    def __init__(
+        self,
+        *,
+        worker: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTrainingJobLogsResponse: _TypeAlias = ReadTrainingJobLogsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteTrainingJobRequest(_message.Message):

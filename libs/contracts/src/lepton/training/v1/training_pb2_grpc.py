@@ -61,6 +61,11 @@ class TrainingServiceStub:
                 request_serializer=lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobRequest.SerializeToString,
                 response_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.ReadTrainingJobLogs = channel.unary_stream(
+                '/lepton.training.v1.TrainingService/ReadTrainingJobLogs',
+                request_serializer=lepton_dot_training_dot_v1_dot_training__pb2.ReadTrainingJobLogsRequest.SerializeToString,
+                response_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.ReadTrainingJobLogsResponse.FromString,
+                _registered_method=True)
         self.DeleteTrainingJob = channel.unary_unary(
                 '/lepton.training.v1.TrainingService/DeleteTrainingJob',
                 request_serializer=lepton_dot_training_dot_v1_dot_training__pb2.DeleteTrainingJobRequest.SerializeToString,
@@ -113,6 +118,14 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadTrainingJobLogs(self, request, context):
+        """Sends what the workers wrote to their standard output and error, also those that were
+        lost: the last MiB of each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteTrainingJob(self, request, context):
         """Deletes the training job once it has ended.
         """
@@ -154,6 +167,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.CancelTrainingJob,
                     request_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobRequest.FromString,
                     response_serializer=lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobResponse.SerializeToString,
+            ),
+            'ReadTrainingJobLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadTrainingJobLogs,
+                    request_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.ReadTrainingJobLogsRequest.FromString,
+                    response_serializer=lepton_dot_training_dot_v1_dot_training__pb2.ReadTrainingJobLogsResponse.SerializeToString,
             ),
             'DeleteTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteTrainingJob,
@@ -303,6 +321,33 @@ class TrainingService:
             '/lepton.training.v1.TrainingService/CancelTrainingJob',
             lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobRequest.SerializeToString,
             lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadTrainingJobLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lepton.training.v1.TrainingService/ReadTrainingJobLogs',
+            lepton_dot_training_dot_v1_dot_training__pb2.ReadTrainingJobLogsRequest.SerializeToString,
+            lepton_dot_training_dot_v1_dot_training__pb2.ReadTrainingJobLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class TrainingServiceStub:
     """Sends the training job now and after every change, until it has ended."""
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.CancelTrainingJobRequest, _training_pb2.CancelTrainingJobResponse]
     """Asks the training job to stop. Does nothing to one that has ended."""
+    ReadTrainingJobLogs: _grpc.UnaryStreamMultiCallable[_training_pb2.ReadTrainingJobLogsRequest, _training_pb2.ReadTrainingJobLogsResponse]
+    """Sends what the workers wrote to their standard output and error, also those that were
+    lost: the last MiB of each.
+    """
     DeleteTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.DeleteTrainingJobRequest, _training_pb2.DeleteTrainingJobResponse]
     """Deletes the training job once it has ended."""
     GetPrivacyLedger: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetPrivacyLedgerRequest, _training_pb2.GetPrivacyLedgerResponse]
@@ -67,6 +71,10 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """Sends the training job now and after every change, until it has ended."""
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.CancelTrainingJobRequest, _training_pb2.CancelTrainingJobResponse]  # type: ignore[assignment]
     """Asks the training job to stop. Does nothing to one that has ended."""
+    ReadTrainingJobLogs: _aio.UnaryStreamMultiCallable[_training_pb2.ReadTrainingJobLogsRequest, _training_pb2.ReadTrainingJobLogsResponse]  # type: ignore[assignment]
+    """Sends what the workers wrote to their standard output and error, also those that were
+    lost: the last MiB of each.
+    """
     DeleteTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.DeleteTrainingJobRequest, _training_pb2.DeleteTrainingJobResponse]  # type: ignore[assignment]
     """Deletes the training job once it has ended."""
     GetPrivacyLedger: _aio.UnaryUnaryMultiCallable[_training_pb2.GetPrivacyLedgerRequest, _training_pb2.GetPrivacyLedgerResponse]  # type: ignore[assignment]
@@ -116,6 +124,16 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.CancelTrainingJobResponse, _abc.Awaitable[_training_pb2.CancelTrainingJobResponse]]:
         """Asks the training job to stop. Does nothing to one that has ended."""
+
+    @_abc_1.abstractmethod
+    def ReadTrainingJobLogs(
+        self,
+        request: _training_pb2.ReadTrainingJobLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_training_pb2.ReadTrainingJobLogsResponse], _abc.AsyncIterator[_training_pb2.ReadTrainingJobLogsResponse]]:
+        """Sends what the workers wrote to their standard output and error, also those that were
+        lost: the last MiB of each.
+        """
 
     @_abc_1.abstractmethod
     def DeleteTrainingJob(

@@ -1,0 +1,50 @@
+"""What the objects of a job are called and labelled."""
+
+import hashlib
+import re
+
+JOB_ANNOTATION = "lepton.dev/job"
+"""Annotation of a Job that the service has made: the job's key."""
+
+STATUS_ANNOTATION = "lepton.dev/status"
+"""Annotation of every Job of ours: the state of the job, JSON."""
+
+STATE_LABEL = "lepton.dev/state"
+PROGRESS_LABEL = "lepton.dev/progress"
+"""Labels of every Job of ours, for `kubectl get jobs -L lepton.dev/state,lepton.dev/progress`."""
+
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+"""Labels that Kubernetes gives to the pods of a Job."""
+
+GPU_PRODUCT_LABEL = "nvidia.com/gpu.product"
+"""Label of nodes, from NVIDIA's feature discovery."""
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""Label of Jobs, for Kueue."""
+
+PEER_PORT = 7100
+"""Where workers find each other."""
+
+_LONGEST = 52
+"""Pods are called after their Job, with an index and five letters more, in 63."""
+
+
+def job_name(key: str) -> str:
+    """Return what the Job of a job is called: the same at every try, and no other job's.
+
+    Args:
+        key: The job's key. Example: "trainingJobs/digits/8d3f...".
+    """
+    digest = hashlib.sha256(key.encode()).hexdigest()[:10]
+    return f"{job_id(key)[: _LONGEST - 11].rstrip('-')}-{digest}"
+
+
+def job_id(key: str) -> str:
+    """Return the id that a user gave to a job, as a label may have it."""
+    return re.sub(r"[^a-z0-9-]+", "-", key.split("/")[-2])[:63].strip("-")
+
+
+def peers(name: str, workers: int) -> list[str]:
+    """Return where each worker of a Job listens: names that its headless Service gives to its pods."""
+    return [f"{name}-{index}.{name}:{PEER_PORT}" for index in range(workers)]
