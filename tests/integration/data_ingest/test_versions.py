@@ -227,3 +227,23 @@ async def test_killing_worker_and_service_loses_nothing(own_ingest: Any, own_cli
     assert built.status.state == job_pb2.JOB_STATE_SUCCEEDED
     assert built.status.attempt > 1
     assert built.counts.train + built.counts.validation + built.counts.test == 600_000
+
+
+async def test_a_privacy_budget_is_the_datasets_and_every_versions(client: Any) -> None:
+    budget = pb.PrivacyBudget(epsilon=3, delta=1e-5)
+    request = pb.CreateDatasetRequest(dataset_id="private", dataset=pb.Dataset(privacy_budget=budget))
+    made = (await client.stub.CreateDataset(request)).dataset
+    assert made.privacy_budget == budget
+    upload = await client.upload(made.name, table(20))
+    version = await client.create(made.name, upload)
+    assert version.privacy_budget == budget
+    assert (await client.ended(version.name)).privacy_budget == budget
+
+
+@pytest.mark.parametrize(
+    "budget", [pb.PrivacyBudget(), pb.PrivacyBudget(epsilon=1, delta=1)], ids=["no epsilon", "any delta"]
+)
+async def test_a_budget_that_is_none_is_refused(client: Any, budget: pb.PrivacyBudget) -> None:
+    request = pb.CreateDatasetRequest(dataset_id="nothing", dataset=pb.Dataset(privacy_budget=budget))
+    with pytest.raises(InvalidField, match="privacy_budget"):
+        await client.call(client.stub.CreateDataset(request))

@@ -82,6 +82,16 @@ def test_who_does_not_wait_gets_the_name(lepton: Lepton, training: Any) -> None:
     assert training.watches == 0
 
 
+def test_a_private_training_is_asked_for_by_its_epsilon(lepton: Lepton, training: Any) -> None:
+    words = ("train", "start", "digits", "--family", "mlp", "--id", "mine", "--detach")
+    assert lepton(*words, "--private-epsilon", "3", "--clip-norm", "0.5").exit_code == 0
+    (job,) = training.made.values()
+    assert (job.spec.privacy.epsilon, job.spec.privacy.clip_norm) == (3, 0.5)
+    refused = lepton(*words, "--clip-norm", "0.5")
+    assert refused.exit_code == USAGE
+    assert "--clip-norm goes with --private-epsilon or --noise-multiplier" in refused.stderr
+
+
 def test_a_base_model_is_asked_for_by_its_short_name(lepton: Lepton, training: Any) -> None:
     words = ("train", "start", "digits", "--family", "resnet", "--id", "mine", "--detach")
     assert lepton(*words, "--base-model", "digits@3", "--freeze").exit_code == 0

@@ -25,6 +25,7 @@ from lepton_common.server import Server, Service
 from lepton_common.settings import ServerSettings
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import TrainingKind
+from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
@@ -71,6 +72,17 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         if name not in self.versions:
             raise NotFound(f"{name!r} does not exist")
         return dataset_pb2.GetDatasetVersionResponse(dataset_version=self.versions[name])
+
+    async def GetDataset(
+        self, request: dataset_pb2.GetDatasetRequest, context: object
+    ) -> dataset_pb2.GetDatasetResponse:
+        for name, version in self.versions.items():
+            if name.startswith(f"{request.name}/"):
+                dataset = dataset_pb2.Dataset(name=request.name)
+                if version.HasField("privacy_budget"):
+                    dataset.privacy_budget.CopyFrom(version.privacy_budget)
+                return dataset_pb2.GetDatasetResponse(dataset=dataset)
+        raise NotFound(f"{request.name!r} does not exist")
 
 
 class ModelService(model_pb2_grpc.ModelServiceServicer):
@@ -225,7 +237,10 @@ async def running(
             max_running=max_running,
         )
         studies = store.collection(study_pb2.Study, index=life.index)
-        search = StudySearch(store, studies, jobs, objects=objects, datasets=datasets, models=models)
+        ledger = Ledger(store, jobs, store.collection(training_pb2.PrivacySpending))
+        search = StudySearch(
+            store, studies, jobs, objects=objects, datasets=datasets, models=models, ledger=ledger
+        )
         study_controller = StudyController(search, studies, jobs, controller=controller, poll_seconds=0.1)
         training = Service(
             descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
@@ -238,6 +253,7 @@ async def running(
                 launcher=launcher,
                 objects=objects,
                 studies=studies,
+                ledger=ledger,
             ),
         )
         searching = Service(
@@ -251,6 +267,7 @@ async def running(
                 controller=study_controller,
                 launcher=launcher,
                 objects=objects,
+                ledger=ledger,
             ),
         )
         server = Server(

@@ -427,3 +427,33 @@ async def test_studies_are_listed_newest_first_without_trials(searcher: Searcher
     assert listed.studies[0].best_trial == 1
     one = await searcher.trainer.studies.ListStudies(study_pb2.ListStudiesRequest(label_filter={"n": "0"}))
     assert [study.name for study in one.studies] == ["studies/study-0"]
+
+
+async def test_the_trials_of_a_search_spend_privacy_together(
+    searcher: Searcher, neighbours: Neighbours
+) -> None:
+    version = neighbours.datasets.versions[DIGITS.name]
+    budgeted = type(version).FromString(version.SerializeToString())
+    # At this noise each spends 0.28 in its three epochs.
+    budgeted.privacy_budget.epsilon = 0.7
+    neighbours.datasets.versions[DIGITS.name] = budgeted
+    await searcher.create(
+        rates(0.01, 0.02, 0.03, 0.04),
+        sampler="SAMPLER_GRID",
+        parallel_trials=4,
+        training={"privacy": {"noiseMultiplier": 4}},
+    )
+    ended = (await searcher.watch())[-1]
+    assert ended.status.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert sorted(states(ended)) == ["FAILED", "FAILED", "SUCCEEDED", "SUCCEEDED"]
+    refused = [trial for trial in ended.trials if trial.state == study_pb2.TRIAL_STATE_FAILED]
+    assert {trial.reason for trial in refused} == {"PRIVACY_BUDGET_EXCEEDED"}
+    assert "is left" in refused[0].message
+    request = training_pb2.GetPrivacyLedgerRequest(dataset="datasets/digits")
+    ledger = (await searcher.trainer.stub.GetPrivacyLedger(request)).privacy_ledger
+    assert len(ledger.spendings) == 2
+    assert ledger.epsilon_spent <= 0.7
+    # Deleted with the study, they have spent it all the same.
+    await searcher.delete()
+    ledger = (await searcher.trainer.stub.GetPrivacyLedger(request)).privacy_ledger
+    assert len(ledger.spendings) == 2

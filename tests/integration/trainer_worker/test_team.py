@@ -25,6 +25,14 @@ STEADY = {
 LONG = {**STEADY, "architecture": {"family": "cnn", "filters": [4], "dense_units": 8}, "max_epochs": 40}
 """With dropout, whose generators are part of the state."""
 
+PRIVATE = {
+    "architecture": {"family": "mlp", "hidden_units": [16], "dropout": 0.2},
+    "max_epochs": 40,
+    "convergence": {"patience": 0},
+    "privacy": {"noise_multiplier": 1.0, "clip_norm": 1.0, "epsilon": 6.5, "delta": 1e-4},
+}
+"""With noise, which must be in a step's sum once."""
+
 
 @pytest.fixture
 def workplace(open_workplace: Callable[[Batch], Workplace]) -> Workplace:
@@ -77,3 +85,25 @@ def test_what_ends_one_worker_ends_all_for_a_restart_that_changes_nothing(
         assert worker.wait(PATIENCE_SECONDS) == 0
     assert json.dumps(curves(workplace, "disturbed", 2)) == json.dumps(curves(workplace, "whole"))
     assert weights(workplace, "disturbed", attempt=2) == weights(workplace, "whole", attempt=1)
+
+
+def test_two_workers_are_as_private_as_one_and_a_restart_changes_nothing(workplace: Workplace) -> None:
+    # What is drawn hangs on the job's secret: these have the same.
+    for job in ("alone", "both", "disturbed"):
+        workplace.store.put(f"jobs/{job}/secret", bytes(32))
+    assert workplace.start("alone", PRIVATE).wait(PATIENCE_SECONDS) == 0
+    for worker in workplace.start_team("both", PRIVATE):
+        assert worker.wait(PATIENCE_SECONDS) == 0
+    one, two = curves(workplace, "alone"), curves(workplace, "both")
+    # A training loss would tell of the records.
+    assert set(one) == {"validation_loss", "validation_accuracy"} == set(two)
+    np.testing.assert_allclose(one["validation_loss"], two["validation_loss"], rtol=1e-3)
+    promised = workplace.output("both")["metrics"]
+    assert (promised["privacy_epsilon"], promised["privacy_delta"]) == (6.5, 1e-4)
+
+    disturbed = workplace.start("disturbed", PRIVATE)
+    workplace.first_step("disturbed", attempt=1)
+    disturbed.kill()
+    assert files.read_outcome(workplace.store, "disturbed", 1) is None
+    assert workplace.start("disturbed", PRIVATE, attempt=2).wait(PATIENCE_SECONDS) == 0
+    assert weights(workplace, "disturbed", attempt=2) == weights(workplace, "alone", attempt=1)

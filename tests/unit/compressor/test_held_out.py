@@ -145,6 +145,21 @@ def test_calibration_records_are_spread_over_the_training_split(
 
 
 @pytest.mark.parametrize(
+    ("splits", "chosen"),
+    [
+        pytest.param({Split.VALIDATION: batch(10, 2), Split.TEST: batch(20, 2)}, [10, 11], id="validation"),
+        pytest.param({Split.TEST: batch(20, 2)}, [20, 21], id="test, without a validation split"),
+    ],
+)
+def test_a_private_model_is_calibrated_on_what_it_has_not_learnt_from(
+    splits: dict[Split, Batch], chosen: list[int], store: ObjectStore
+) -> None:
+    manifest = version(store, VERDICT, {Split.TRAIN: batch(0, 4), **splits})
+    records = calibration_records(store, manifest, 9, splits=(Split.VALIDATION, Split.TEST))
+    assert records["age"].ravel().tolist() == chosen
+
+
+@pytest.mark.parametrize(
     ("median", "score"), [(4.0, 0.0), (2.0, -1.0), (3.0, -0.5)], ids=["right", "as repeated", "half"]
 )
 def test_forecasts_score_by_their_loss_beside_that_of_repeating(median: float, score: float) -> None:

@@ -27,6 +27,7 @@ CODES: dict[type[LeptonError], int] = {
     errors.InUse: REFUSED,
     errors.TooManyRejected: REFUSED,
     errors.NoCandidate: REFUSED,
+    errors.PrivacyBudgetExceeded: REFUSED,
     errors.EtagMismatch: REFUSED,
     errors.WorkerLost: FAILED,
     errors.WrongOffset: REFUSED,

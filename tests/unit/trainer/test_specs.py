@@ -10,6 +10,8 @@ from lepton.training.v1.training_pb2 import (
     ACTIVATION_TANH,
     DECAY_COSINE,
     DECAY_EXPONENTIAL,
+    NORMALIZATION_BATCH,
+    NORMALIZATION_GROUP,
     OPTIMIZER_KIND_ADAM,
     OPTIMIZER_KIND_SGD,
     PRECISION_BFLOAT16,
@@ -25,6 +27,7 @@ from lepton.training.v1.training_pb2 import (
     LearningRateSchedule,
     Mlp,
     Optimizer,
+    Privacy,
     ResNet,
     Tcn,
     TrainingSpec,
@@ -77,7 +80,18 @@ FULL = TrainingSpec(
         ),
         (
             TrainingSpec(cnn=Cnn()),
-            TrainingSpec(cnn=Cnn(filters=[32, 64], dense_units=128, dropout=0.25), **FILLED),
+            TrainingSpec(
+                cnn=Cnn(filters=[32, 64], dense_units=128, dropout=0.25, normalization=NORMALIZATION_BATCH),
+                **FILLED,
+            ),
+        ),
+        (
+            TrainingSpec(cnn=Cnn(filters=[8]), privacy=Privacy(epsilon=3)),
+            TrainingSpec(
+                cnn=Cnn(filters=[8], dense_units=128, dropout=0.25, normalization=NORMALIZATION_GROUP),
+                privacy=Privacy(epsilon=3, clip_norm=1),
+                **FILLED | {"convergence": Convergence(patience=0)},
+            ),
         ),
         (TrainingSpec(tcn=Tcn()), TrainingSpec(tcn=Tcn(filters=32, kernel_size=3, dropout=0.1), **FILLED)),
         (
@@ -110,6 +124,7 @@ FULL = TrainingSpec(
     ids=[
         "mlp",
         "cnn",
+        "private cnn",
         "tcn",
         "keras config",
         "resnet",

@@ -14,6 +14,7 @@
      + InUse                   FAILED_PRECONDITION  something still refers to the resource
      + TooManyRejected         FAILED_PRECONDITION  more records were rejected than allowed
      + NoCandidate             FAILED_PRECONDITION  nothing stayed within the accuracy drop
+     + PrivacyBudgetExceeded   FAILED_PRECONDITION  less is left of a dataset's privacy than is asked for
      + EtagMismatch            ABORTED              changed since it was read
      + WorkerLost              ABORTED              workers keep ending without a result
      + WrongOffset             OUT_OF_RANGE         an upload goes on at its committed size
@@ -192,6 +193,13 @@ class NoCandidate(LeptonError):
 
     code = Code.FAILED_PRECONDITION
     reason = "NO_CANDIDATE"
+
+
+class PrivacyBudgetExceeded(LeptonError):
+    """A training would spend more of a dataset's privacy than is left; the metadata names how much is."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PRIVACY_BUDGET_EXCEEDED"
 
 
 class EtagMismatch(LeptonError):

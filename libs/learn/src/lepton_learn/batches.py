@@ -69,23 +69,29 @@ class Batches:
         return -(-self.records // self._counted)
 
     def block(self, epoch: int, steps: range, *, share: slice = slice(None)) -> Block:
-        """The batches of some steps of an epoch, both counted from 0, or a part of each batch.
-
-        In an epoch every record comes once, in an order of the epoch's own.
-        """
-        order = self._order_of(epoch)
-        starts = np.arange(steps.start, steps.stop) * self._counted
-        counts = np.minimum(self._counted, self.records - starts)
-        places = (starts[:, np.newaxis] + np.arange(self.size))[:, share]
+        """The batches of some steps of an epoch, both counted from 0, or a part of each batch."""
+        counts = self._counts(epoch, steps)
+        chosen = self._choose(epoch, steps, counts)[:, share]
         weights = (np.arange(self.size)[share] < counts[:, np.newaxis]).astype(np.float32)
-        # What fills the last batch up begins the epoch's order anew.
-        filled = np.where(weights > 0, places, places - starts[:, np.newaxis]) % self.records
-        inputs, labels = self._examples.take(order[filled.ravel()])
-        inputs = inputs.reshape(*filled.shape, *inputs.shape[1:])
-        labels = labels.reshape(*filled.shape, *labels.shape[1:])
+        inputs, labels = self._examples.take(chosen.ravel())
+        inputs = inputs.reshape(*chosen.shape, *inputs.shape[1:])
+        labels = labels.reshape(*chosen.shape, *labels.shape[1:])
         if self._class_weights is not None:
             weights *= self._class_weights[labels]
         return Block(inputs, labels, weights, counts.astype(np.int32))
+
+    def _counts(self, epoch: int, steps: range) -> NDArray[np.int64]:
+        """How many records of each batch count [steps]."""
+        return np.minimum(self._counted, self.records - np.arange(steps.start, steps.stop) * self._counted)
+
+    def _choose(self, epoch: int, steps: range, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The records of each batch [steps, size]: in an epoch every one once, in an order of its own."""
+        starts = np.arange(steps.start, steps.stop)[:, np.newaxis] * self._counted
+        places = np.arange(self.size)
+        # What fills the last batch up begins the epoch's order anew.
+        filled = np.where(places < counts[:, np.newaxis], starts + places, places) % self.records
+        chosen: NDArray[np.int64] = self._order_of(epoch)[filled]
+        return chosen
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
         known, order = self._order

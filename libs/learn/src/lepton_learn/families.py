@@ -123,18 +123,17 @@ def build_mlp(recipe: Mlp, transform: FittedTransform, *, label_scale: LabelScal
 
 
 def build_cnn(recipe: Cnn, transform: FittedTransform, *, label_scale: LabelScale | None) -> keras.Model:
-    """Blocks of convolution, batch normalisation, ReLU and pooling, then one dense layer.
+    """Blocks of convolution, normalisation, ReLU and pooling, then one dense layer.
 
-    Dropout: Srivastava et al., 2014.
+    Group normalisation: Wu and He, 2018. Dropout: Srivastava et al., 2014.
 
     Raises:
         InvalidModel: the features are not one image, or a tensor of its rank.
     """
     inputs = x = image_input("cnn", transform)
     for place, filters in enumerate(recipe.filters):
-        x = normalization(
-            convolution(x, filters, 3, name=f"convolution_{place}"), name=f"normalization_{place}"
-        )
+        x = convolution(x, filters, 3, name=f"convolution_{place}")
+        x = normalization(x, kind=recipe.normalization, name=f"normalization_{place}")
         x = keras.layers.ReLU(name=f"relu_{place}")(x)
         x = keras.layers.MaxPooling2D(2, padding="same", name=f"pooling_{place}")(x)
     x = keras.layers.Flatten(name="flatten")(x)

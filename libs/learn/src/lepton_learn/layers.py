@@ -1,5 +1,6 @@
 """Layers that the families of models have in common."""
 
+import math
 from typing import Any
 
 import keras
@@ -7,11 +8,14 @@ import tensorflow as tf
 
 from lepton_common.errors import InvalidModel
 from lepton_learn.examples import LabelScale
+from lepton_learn.recipe import Normalization
 from lepton_learn.transform import FittedTransform
 
 # Half of a batch-norm average is forgotten in seven steps. Keras's 0.99 takes 69, more than an epoch of a
 # small dataset has, and the first validations would say nothing.
 _NORM_MOMENTUM = 0.9
+_NORM_GROUPS = 8
+"""Groups of channels of a group normalisation, at most: Wu and He, 2018."""
 
 
 def image_input(family: str, transform: FittedTransform) -> Any:
@@ -42,8 +46,10 @@ def convolution(x: Any, filters: int, size: int, *, name: str, strides: int = 1)
     )(x)
 
 
-def normalization(x: Any, *, name: str) -> Any:
-    """Batch normalisation, Ioffe and Szegedy, 2015, over all replicas of a team."""
+def normalization(x: Any, *, name: str, kind: Normalization = "batch") -> Any:
+    """Batch normalisation, Ioffe and Szegedy, 2015, over all replicas of a team; or within each record."""
+    if kind == "group":
+        return keras.layers.GroupNormalization(math.gcd(x.shape[-1], _NORM_GROUPS), name=name)(x)
     workers = tf.distribute.get_strategy().num_replicas_in_sync
     return keras.layers.BatchNormalization(momentum=_NORM_MOMENTUM, synchronized=workers > 1, name=name)(x)
 

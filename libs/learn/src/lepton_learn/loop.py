@@ -24,7 +24,10 @@ from lepton_learn.batches import Batches, Feed, class_weights
 from lepton_learn.checkpoints import Checkpoints, Saver, State, restore, snapshot
 from lepton_learn.evaluation import Evaluator
 from lepton_learn.examples import Examples
+from lepton_learn.poisson import PoissonBatches
+from lepton_learn.privacy import Mechanism, check_private
 from lepton_learn.recipe import Recipe
+from lepton_learn.secret import new as new_secret
 from lepton_learn.step import Steps, compile_steps
 from lepton_learn.task import Task
 from lepton_learn.team import Team
@@ -94,8 +97,12 @@ def train(
     saved: bytes | None = None,
     classes: tuple[str, ...] = (),
     team: Team | None = None,
+    secret: bytes | None = None,
 ) -> Outcome:
     """Train a model in place.
+
+    A private training takes all its steps and keeps the last weights, whatever the loss, and tells no
+    training loss: what it does and tells hangs on the records by its weights alone.
 
     Args:
         model: built with fresh weights in the team's scope; at the end it holds those of the best epoch.
@@ -108,19 +115,23 @@ def train(
         saved: the checkpoint to go on from, the same for all of the team.
         classes: names of the label's classes, for the recipe's class weights.
         team: who trains together; None: this process alone.
+        secret: of a private training, the same for all of the team and whenever it goes on; None: a new one.
 
     Raises:
         Cancelled: one of the team was asked to stop. The last step is in the checkpoints.
-        InvalidModel: the loss stopped being a number before a single epoch ended well.
+        InvalidModel: the loss stopped being a number before a single epoch ended well, or the model cannot be
+            trained privately.
     """
     team = team or Team.alone()
-    batches = Batches(
+    batches, mechanism = _batches(
+        recipe,
         training,
-        size=recipe.batch_size,
-        seed=recipe.seed,
         multiple=team.replicas * recipe.accumulation,
         class_weights=_weights_of(recipe, training, classes),
+        secret=secret or new_secret(),
     )
+    if mechanism is not None:
+        check_private(model)
     with team.strategy.scope():
         update = Update(
             recipe.optimizer,
@@ -139,6 +150,7 @@ def train(
         team=team,
         batch_size=batches.size,
         like=batches.block(0, range(1), share=share),
+        mechanism=mechanism,
     )
     saver = None
     if checkpoints is not None and team.leads:
@@ -148,11 +160,15 @@ def train(
         try:
             while not _is_over(state, recipe):
                 state = run.epoch(state)
-                figures = {"loss": state.total / batches.records}
+                figures = {} if recipe.privacy else {"loss": state.total / batches.records}
                 if len(validation):
                     observed = _agree(team, evaluator.measure(validation))
                     figures |= {f"validation_{name}": value for name, value in observed.items()}
-                state = _advance(state, figures, model, min_delta=recipe.convergence.min_delta)
+                state = (
+                    _advance_private(state, figures, model)
+                    if recipe.privacy
+                    else _advance(state, figures, model, min_delta=recipe.convergence.min_delta)
+                )
                 for name, value in figures.items():
                     observer.metric(name, state.epoch, value)
                 run.save(state)
@@ -240,6 +256,35 @@ class _Run:
             self._length = max(1, self._length // 2)
 
 
+def _batches(
+    recipe: Recipe, training: Examples, *, multiple: int, class_weights: Any, secret: bytes
+) -> tuple[Batches, Mechanism | None]:
+    """The batches of a training, and how its gradients are made private."""
+    if recipe.privacy is None:
+        batches = Batches(
+            training,
+            size=recipe.batch_size,
+            seed=recipe.seed,
+            multiple=multiple,
+            class_weights=class_weights,
+        )
+        return batches, None
+    drawn = PoissonBatches(
+        training,
+        size=recipe.batch_size,
+        secret=secret,
+        epochs=recipe.max_epochs,
+        multiple=multiple,
+        class_weights=class_weights,
+    )
+    return drawn, Mechanism(
+        clip_norm=recipe.privacy.clip_norm,
+        noise_multiplier=recipe.privacy.noise_multiplier,
+        expected=drawn.expected,
+        secret=secret,
+    )
+
+
 def _weights_of(recipe: Recipe, training: Examples, classes: tuple[str, ...]) -> Any:
     if not classes:
         return None
@@ -259,6 +304,8 @@ def _agree(team: Team, figures: dict[str, float]) -> dict[str, float]:
 def _is_over(state: State, recipe: Recipe) -> bool:
     if state.step:
         return False
+    if recipe.privacy:
+        return state.epoch >= recipe.max_epochs
     patience = recipe.convergence.patience
     if state.epoch >= recipe.max_epochs or (patience and state.epoch - state.best_epoch >= patience):
         return True
@@ -281,3 +328,19 @@ def _advance(state: State, figures: dict[str, float], model: keras.Model, *, min
             f"the loss of epoch {epoch} is {loss}: the training diverges; a smaller learning rate may help"
         )
     return state
+
+
+def _advance_private(state: State, figures: dict[str, float], model: keras.Model) -> State:
+    """The state at the end of an epoch of a private training: the last weights are the best."""
+    weights, epoch = tuple(model.get_weights()), state.epoch + 1
+    if not all(np.isfinite(each).all() for each in weights):
+        raise InvalidModel(f"the training diverges in epoch {epoch}: a smaller learning rate may help")
+    return replace(
+        state,
+        epoch=epoch,
+        step=0,
+        history=(*state.history, figures),
+        best_epoch=epoch,
+        best_loss=figures.get("validation_loss", math.inf),
+        best_weights=weights,
+    )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 Activation: TypeAlias = Literal["relu", "sigmoid", "tanh"]
+Normalization: TypeAlias = Literal["batch", "group"]
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 # He et al., 2015, table 1.
@@ -45,6 +46,8 @@ class Cnn:
     """Width of the dense layer before the output."""
     dropout: float = 0.25
     """Share of the dense units that a training step leaves out."""
+    normalization: Normalization = "batch"
+    """What follows each convolution: over the batch, or within each record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +186,20 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """Differentially private stochastic gradient descent."""
+
+    noise_multiplier: float = 0.0
+    """Standard deviation of the noise in a step's sum of gradients, as a multiple of `clip_norm`."""
+    clip_norm: float = 1.0
+    """Largest L2 norm of one record's gradient."""
+    epsilon: float = 0.0
+    """What the training spends, by the accountant; before it has said so, the most that it may spend."""
+    delta: float = 0.0
+    """Chance that the promise does not hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A training, but for the records."""
 
@@ -212,6 +229,8 @@ class Recipe:
     """Whether steps are compiled by XLA."""
     slice_columns: tuple[str, ...] = ()
     """Columns by whose values the evaluation is told apart too."""
+    privacy: Privacy | None = None
+    """How each record of the training split is protected; None: it is not."""
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON."""

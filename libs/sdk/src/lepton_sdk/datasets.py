@@ -26,12 +26,15 @@ class Datasets:
         *,
         description: str = "",
         labels: dict[str, str] | None = None,
+        privacy_budget: dataset_pb2.PrivacyBudget | None = None,
         request_id: str = "",
     ) -> dataset_pb2.Dataset:
-        """Make an empty dataset of the id `dataset`."""
+        """Make an empty dataset of the id `dataset`; with a budget only private trainings may use it."""
         request = dataset_pb2.CreateDatasetRequest(
             dataset_id=dataset,
-            dataset=dataset_pb2.Dataset(schema=schema, description=description, labels=labels or {}),
+            dataset=dataset_pb2.Dataset(
+                schema=schema, description=description, labels=labels or {}, privacy_budget=privacy_budget
+            ),
             request_id=request_id or str(uuid.uuid4()),
         )
         return (await call(self._stub.CreateDataset, request)).dataset

@@ -57,6 +57,11 @@ class Training:
         request = training_pb2.CancelTrainingJobRequest(name=name)
         return (await call(self._stub.CancelTrainingJob, request)).training_job
 
+    async def privacy_ledger(self, dataset: str) -> training_pb2.PrivacyLedger:
+        """What trainings have spent of the privacy of `datasets/{dataset}`, and what is left."""
+        request = training_pb2.GetPrivacyLedgerRequest(dataset=dataset)
+        return (await call(self._stub.GetPrivacyLedger, request)).privacy_ledger
+
     async def logs(self, name: str) -> Sequence[training_pb2.ReadTrainingJobLogsResponse]:
         """What the workers of the job wrote, the last MiB of each."""
         request = training_pb2.ReadTrainingJobLogsRequest(name=name)

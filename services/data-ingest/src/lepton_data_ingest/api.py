@@ -29,6 +29,8 @@ class DatasetServicer:
             description=request.dataset.description,
             schema=request.dataset.schema,
         )
+        if request.dataset.HasField("privacy_budget"):
+            dataset.privacy_budget.CopyFrom(request.dataset.privacy_budget)
         made = await self._datasets.create(dataset, request_id=request.request_id)
         return pb.CreateDatasetResponse(dataset=made)
 

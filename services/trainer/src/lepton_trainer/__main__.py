@@ -13,6 +13,7 @@ from lepton_common.rpc import connect
 from lepton_common.server import Service, main, serve
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import WORKER, TrainingKind
+from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.search import StudySearch
 from lepton_trainer.adapters.study_controller import StudyController
@@ -31,6 +32,7 @@ async def run(*, worker: str = WORKER) -> None:
     registry = connect(settings.registry_address, settings=settings)
     jobs = store.collection(training_pb2.TrainingJob, index=life.index)
     studies = store.collection(study_pb2.Study, index=life.index)
+    ledger = Ledger(store, jobs, store.collection(training_pb2.PrivacySpending))
     datasets = Datasets(DatasetServiceStub(data_ingest))
     models = ModelServiceStub(registry)
     controller = Controller(
@@ -55,6 +57,7 @@ async def run(*, worker: str = WORKER) -> None:
         objects=objects,
         datasets=datasets,
         models=models,
+        ledger=ledger,
         most_workers=workplace.most_workers,
     )
     study_controller = StudyController(search, studies, jobs, controller=controller)
@@ -69,6 +72,7 @@ async def run(*, worker: str = WORKER) -> None:
             launcher=workplace.launcher,
             objects=objects,
             studies=studies,
+            ledger=ledger,
             most_workers=workplace.most_workers,
         ),
     )
@@ -83,6 +87,7 @@ async def run(*, worker: str = WORKER) -> None:
             controller=study_controller,
             launcher=workplace.launcher,
             objects=objects,
+            ledger=ledger,
             most_workers=workplace.most_workers,
         ),
     )
@@ -92,6 +97,7 @@ async def run(*, worker: str = WORKER) -> None:
         datasets=datasets,
         models=Models(models),
         controller=controller,
+        ledger=ledger,
     )
     await serve(
         settings,

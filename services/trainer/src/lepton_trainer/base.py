@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lepton_common.errors import WrongState
+from lepton_common.errors import FieldViolation, InvalidField, WrongState
 from lepton_trainer.lineage import Node
 
 
@@ -23,6 +23,26 @@ class BaseModel:
     trainable: bool
     files: Sequence[Mapping[str, Any]]
     lineage: Sequence[Node]
+
+
+def check_private_base(base: BaseModel, dataset: str) -> None:
+    """Refuse a version that knows the records of a private training already, by one that was not private.
+
+    Args:
+        base: What the training begins with.
+        dataset: `datasets/{dataset}` that it is to be private for.
+
+    Raises:
+        InvalidField: A training behind the version learned from the dataset without privacy.
+    """
+    for node in base.lineage:
+        learned = node.kind == "TRAINING_JOB" and any(
+            parent.startswith(f"{dataset}/versions/") for parent in node.parents
+        )
+        if learned and node.privacy is None:
+            path = "training_job.spec.base_model"
+            description = f"must not come from a training on {dataset!r} without privacy, as {node.name!r}"
+            raise InvalidField(f"{path}: {description}", violations=[FieldViolation(path, description)])
 
 
 def check_base(base: BaseModel) -> None:

@@ -10,12 +10,15 @@ from lepton_learn.recipe import (
     Augmentation,
     Cnn,
     KerasConfig,
+    Mlp,
     Recipe,
     ResNet,
     Tcn,
     TwoTower,
     WideAndDeep,
 )
+from lepton_trainer.accounting import LEAST_NOISE
+from lepton_trainer.budget import Cost
 
 LABEL_TYPES = ("number", "integer", "category")
 """Types of columns that a model can learn to predict."""
@@ -78,6 +81,7 @@ class DatasetVersion:
         manifest: Key of its manifest in the object store.
         digest: SHA-256 of the manifest.
         source_files: What it was made from.
+        privacy_budget: The most that may be spent of the dataset's privacy; None: it has no budget.
     """
 
     name: str
@@ -90,6 +94,12 @@ class DatasetVersion:
     manifest: str = ""
     digest: str = ""
     source_files: tuple[SourceFile, ...] = ()
+    privacy_budget: Cost | None = None
+
+    @property
+    def dataset(self) -> str:
+        """`datasets/{dataset}`."""
+        return self.name.partition("/versions/")[0]
 
 
 _STATES: Mapping[str, str] = {
@@ -136,6 +146,7 @@ def check(
     _check_series(recipe, dataset)
     _check_classes(recipe, dataset)
     _check_slices(recipe, dataset)
+    _check_privacy(recipe, dataset)
     one_image = len(features) == 1 and len(features[0].shape) == 3
     if recipe.augmentation != Augmentation() and not one_image:
         raise _violation("augmentation", "is for datasets with one feature column, an image")
@@ -236,6 +247,46 @@ def _check_slices(recipe: Recipe, dataset: DatasetVersion) -> None:
             raise _violation(field, f"must be another column than the label {name!r}")
         if columns[name].type not in SLICE_TYPES:
             raise _violation(field, f"must be of {' or '.join(SLICE_TYPES)}, not {_describe(columns[name])}")
+
+
+def _check_privacy(recipe: Recipe, dataset: DatasetVersion) -> None:
+    privacy = recipe.privacy
+    if privacy is None:
+        if dataset.privacy_budget is not None:
+            raise _violation("privacy", f"is needed: {dataset.dataset} has a privacy budget")
+        return
+    if not privacy.epsilon and not privacy.noise_multiplier:
+        raise _violation("privacy", "must say epsilon or noise_multiplier")
+    if recipe.xla:
+        raise _violation(
+            "xla", "cannot compile the gradient of each record: leave it out of a private training"
+        )
+    if 0 < privacy.noise_multiplier < LEAST_NOISE:
+        raise _violation("privacy.noise_multiplier", f"must be at least {LEAST_NOISE}")
+    if recipe.precision == "float16":
+        raise _violation("precision", "must be float32 or bfloat16 in a private training")
+    if recipe.balance_classes:
+        raise _violation("balance_classes", "would tell how many records a class has: give class_weights")
+    if recipe.convergence.patience:
+        raise _violation("convergence.patience", "must be 0: a private training runs all its epochs")
+    _check_private_architecture(recipe.architecture)
+
+
+def _check_private_architecture(architecture: Architecture) -> None:
+    """Only what is known to learn from each record by itself."""
+    match architecture:
+        case Mlp():
+            pass
+        case Cnn(normalization=normalization):
+            if normalization == "batch":
+                raise _violation("cnn.normalization", "must be group in a private training")
+        case KerasConfig(json=text):
+            if '"BatchNormalization"' in text:
+                raise _violation(
+                    "keras_config.json", "must not have batch normalisation in a private training"
+                )
+        case _:
+            raise _violation("privacy", "is for an mlp, a cnn or a keras_config")
 
 
 def _check_keras_config(text: str) -> None:

@@ -29,6 +29,41 @@ def command() -> None:
 
 @command.command()
 @click.argument("dataset")
+@click.option("--description", default="", help="What the records are.")
+@click.option(
+    "--privacy-epsilon",
+    type=float,
+    default=0.0,
+    help="The most that all trainings on it may spend together; only private ones are accepted then.",
+)
+@click.option("--privacy-delta", type=float, default=0.0, help="The most of delta.  [default: any]")
+@connected
+async def create(
+    client: Client,
+    output: Output,
+    dataset: str,
+    description: str,
+    privacy_epsilon: float,
+    privacy_delta: float,
+) -> None:
+    """Make DATASET, empty, for files to be pushed to.
+
+    To push to a dataset that is not there makes it too. A privacy budget is given here or never.
+    """
+    if privacy_delta and not privacy_epsilon:
+        raise click.UsageError("--privacy-delta goes with --privacy-epsilon")
+    budget = dataset_pb2.PrivacyBudget(epsilon=privacy_epsilon, delta=privacy_delta)
+    name = full_name("datasets", dataset)
+    made = await client.datasets.create(
+        name.removeprefix("datasets/"),
+        description=description,
+        privacy_budget=budget if privacy_epsilon else None,
+    )
+    output.done(made.name, {"name": made.name})
+
+
+@command.command()
+@click.argument("dataset")
 @click.argument("sources", nargs=-1, required=True)
 @click.option(
     "--label",
@@ -176,6 +211,7 @@ async def list_(client: Client, output: Output) -> None:
         {
             "NAME": lambda each: each.name,
             "DESCRIPTION": lambda each: each.description,
+            "PRIVACY EPSILON": lambda each: each.privacy_budget.epsilon or None,
             "CREATED": lambda each: each.create_time.ToJsonString(),
         },
     )

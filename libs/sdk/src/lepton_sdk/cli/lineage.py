@@ -48,4 +48,9 @@ def _grow(tree: Tree, node: model_pb2.LineageNode, unseen: dict[str, model_pb2.L
 def _label(node: model_pb2.LineageNode) -> str:
     kind = model_pb2.LineageKind.Name(node.kind).removeprefix("LINEAGE_KIND_").replace("_", " ").lower()
     digest = f"  sha256 {node.digest[:12]}" if node.digest else ""
-    return f"{kind}  {node.name}{digest}"
+    privacy = (
+        f"  private: epsilon {node.privacy.epsilon:.4g}, delta {node.privacy.delta:.3g}"
+        if node.HasField("privacy")
+        else ""
+    )
+    return f"{kind}  {node.name}{digest}{privacy}"

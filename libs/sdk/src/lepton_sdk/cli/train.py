@@ -59,6 +59,19 @@ def command() -> None:
     multiple=True,
     help="Tell the evaluation apart by this column's values too; may be given again.",
 )
+@click.option(
+    "--private-epsilon",
+    type=float,
+    default=0.0,
+    help="Train with differential privacy, with the least noise that spends no more than this.",
+)
+@click.option(
+    "--noise-multiplier",
+    type=float,
+    default=0.0,
+    help="Train with differential privacy, with so much noise.",
+)
+@click.option("--clip-norm", type=float, default=0.0, help="Norm of a private gradient.  [default: 1]")
 @click.option("--spec", default="", help="TrainingSpec as JSON, or @FILE of JSON or YAML.")
 @click.option("--id", "job_id", default="", help="Id of the job.  [default: made up]")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
@@ -82,6 +95,9 @@ async def start(
     gpu_product: str,
     queue: str,
     slice_columns: tuple[str, ...],
+    private_epsilon: float,
+    noise_multiplier: float,
+    clip_norm: float,
     spec: str,
     job_id: str,
     detach: bool,
@@ -118,12 +134,26 @@ async def start(
         placement.queue = queue or placement.queue
     training.slice_columns.extend(slice_columns)
     training.optimizer.learning_rate = learning_rate or training.optimizer.learning_rate
+    _make_private(training, epsilon=private_epsilon, noise_multiplier=noise_multiplier, clip_norm=clip_norm)
     job = await client.training.create(job_id or f"{stem[:40]}-{uuid.uuid4().hex[:8]}", training)
     if detach:
         output.done(job.name, {"name": job.name})
         return
     ended = await follow(output, "train", job.name, updates=client.training.watch(job.name))
     output.resource(ended, lambda: describe(output, ended))
+
+
+def _make_private(
+    training: training_pb2.TrainingSpec, *, epsilon: float, noise_multiplier: float, clip_norm: float
+) -> None:
+    """Write into a spec how a training is to be private, where an option says so."""
+    if epsilon or noise_multiplier:
+        training.privacy.epsilon = epsilon or training.privacy.epsilon
+        training.privacy.noise_multiplier = noise_multiplier or training.privacy.noise_multiplier
+    if clip_norm:
+        if not training.HasField("privacy"):
+            raise click.UsageError("--clip-norm goes with --private-epsilon or --noise-multiplier")
+        training.privacy.clip_norm = clip_norm
 
 
 def _read_text(path: Path) -> str:
@@ -155,10 +185,43 @@ async def plot(client: Client, output: Output, job: str, png: Path | None) -> No
 
 
 @command.command()
+@click.argument("dataset")
+@connected
+async def privacy(client: Client, output: Output, dataset: str) -> None:
+    """Show what is spent of the privacy of DATASET, and left."""
+    ledger = await client.training.privacy_ledger(full_name("datasets", dataset))
+    output.resource(ledger, lambda: _describe_ledger(output, ledger))
+
+
+def _describe_ledger(output: Output, ledger: training_pb2.PrivacyLedger) -> None:
+    spent = f"{ledger.dataset}: epsilon {ledger.epsilon_spent:.4g} is spent (delta {ledger.delta_spent:.3g})"
+    if ledger.HasField("budget"):
+        spent += f", {ledger.epsilon_left:.4g} of {ledger.budget.epsilon:g} is left"
+    click.echo(spent)
+    if ledger.spendings:
+        output.table(
+            ["TRAINING JOB", "DATASET VERSION", "EPSILON", "DELTA", "ACCEPTED"],
+            [
+                [
+                    each.training_job,
+                    each.dataset_version,
+                    each.epsilon,
+                    each.delta,
+                    each.create_time.ToJsonString(),
+                ]
+                for each in ledger.spendings
+            ],
+        )
+
+
+@command.command()
 @click.argument("job")
 @connected
 async def logs(client: Client, output: Output, job: str) -> None:
-    """Print what the workers of JOB wrote, also those that were lost."""
+    """Print what the workers of JOB wrote.
+
+    Also those that were lost; the last MiB of each.
+    """
     found = await client.training.logs(full_name("trainingJobs", job))
     if output.json:
         output.document([{"worker": log.worker, "text": log.text} for log in found])
@@ -173,6 +236,12 @@ def describe(output: Output, job: training_pb2.TrainingJob) -> None:
     click.echo(f"{job.name}: {state_name(job).lower()} {job.status.message}".rstrip())
     if job.status.error.message:
         click.echo(f"error: {job.status.error.message}")
+    if job.spec.HasField("privacy"):
+        asked = job.spec.privacy
+        click.echo(
+            f"privacy: epsilon {asked.epsilon:.4g}, delta {asked.delta:.3g} "
+            f"(noise multiplier {asked.noise_multiplier:.4g}, clip norm {asked.clip_norm:g})"
+        )
     if job.model_version:
         click.echo(f"model version: {job.model_version}")
     rows = [

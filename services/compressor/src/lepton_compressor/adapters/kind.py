@@ -54,6 +54,7 @@ class CompressionKind:
             "spec": MessageToDict(job.spec, preserving_proto_field_name=True),
             "source": {"files": source.files},
             "manifest": {"key": manifest.key, "sha256": manifest.sha256},
+            "private": any("privacy" in node for node in source.lineage),
             "lineage": [made_by, *source.lineage],
         }
         return Work(module=self._worker, spec=spec)

@@ -15,7 +15,7 @@ from lepton_compressor.selection import Candidate, select, selected, unbuilt
 from lepton_compressor.worker import variants
 from lepton_compressor.worker.held_out import HeldOut, calibration_records, read_held_out
 from lepton_compressor.worker.measurement import first_line, load, measure
-from lepton_learn.manifest import load_manifest
+from lepton_learn.manifest import Split, load_manifest
 from lepton_learn.signature import signature
 from lepton_learn.transform import FittedTransform
 
@@ -44,7 +44,13 @@ def compress(worker: Worker) -> dict[str, Any]:
     steps.begin("reading")
     manifest = load_manifest(worker.objects, reference["key"], sha256=reference["sha256"])
     held_out = read_held_out(worker.objects, manifest)
-    calibration = calibration_records(worker.objects, manifest, spec["calibration_records"])
+    calibration = calibration_records(
+        worker.objects,
+        manifest,
+        spec["calibration_records"],
+        # What is fitted to training records tells of them, which a private model has promised not to do.
+        splits=(Split.VALIDATION, Split.TEST) if worker.spec.get("private") else (Split.TRAIN,),
+    )
     steps.begin("exporting")
     plain, expected, transform = _export(worker, held_out)
     models = {"fp32": load("fp32", plain, held_out, provider=PROVIDER)}

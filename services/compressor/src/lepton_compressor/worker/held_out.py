@@ -1,6 +1,6 @@
 """The records that candidates are measured on, and what is right for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,10 +79,13 @@ def read_held_out(store: ObjectStore, manifest: Manifest) -> HeldOut:
     raise SchemaViolation("the dataset version has no held-out records, so no candidate can be measured")
 
 
-def calibration_records(store: ObjectStore, manifest: Manifest, count: int) -> Records:
-    """So many training records, spread evenly over the split, as the exported model takes them."""
-    batch = read_split(store, manifest, Split.TRAIN)
-    total = manifest.records(Split.TRAIN)
+def calibration_records(
+    store: ObjectStore, manifest: Manifest, count: int, *, splits: Sequence[Split] = (Split.TRAIN,)
+) -> Records:
+    """So many records, spread evenly over the first split that has any, as the exported model takes them."""
+    split = next((split for split in splits if manifest.records(split)), splits[-1])
+    batch = read_split(store, manifest, split)
+    total = manifest.records(split)
     chosen = np.linspace(0, total - 1, min(count, total)).astype(np.int64)
     return as_inputs(manifest, {name: values[chosen] for name, values in batch.items()})
 

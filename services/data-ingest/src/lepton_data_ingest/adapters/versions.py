@@ -175,4 +175,6 @@ def _queued(asked: DatasetVersion, parent: Dataset, files: list[SourceFile]) -> 
     # The schema in force so far: a dataset's own counts where the version brings none.
     own = asked.spec.schema
     version.schema.CopyFrom(own if own.columns or own.label else parent.schema)
+    if parent.HasField("privacy_budget"):
+        version.privacy_budget.CopyFrom(parent.privacy_budget)
     return version

@@ -1,10 +1,13 @@
 """What becomes of a training spec when it is accepted: checked, and with nothing left open."""
 
+import asyncio
+
 from lepton.training.v1 import training_pb2
+from lepton_trainer.accounting import settle
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.models import Models
-from lepton_trainer.adapters.specs import fill_in, recipe_of
-from lepton_trainer.base import check_base
+from lepton_trainer.adapters.specs import fill_in, fill_in_privacy, recipe_of
+from lepton_trainer.base import BaseModel, check_base, check_private_base
 from lepton_trainer.training import MAX_LOCAL_WORKERS, DatasetVersion, check
 
 
@@ -21,11 +24,23 @@ async def accept(
         NotFound: There is no such dataset version, or no such base model.
         WrongState: The base model is an exported one.
         DependencyUnavailable: The dataset service or the registry does not answer.
+        InvalidField: It would spend more privacy than it says, or begin with what is not private.
         LeptonError: It cannot be trained; see `training.check`.
     """
     dataset = await datasets.get(spec.dataset_version)
     fill_in_checked(spec, dataset, most_workers=most_workers)
-    await fill_in_base(spec, models)
+    base = await fill_in_base(spec, models)
+    if (privacy := recipe_of(spec).privacy) is not None:
+        if base is not None:
+            check_private_base(base, dataset.dataset)
+        settled = await asyncio.to_thread(
+            settle,
+            privacy,
+            records=dataset.training_records,
+            batch_size=spec.batch_size,
+            epochs=spec.max_epochs,
+        )
+        fill_in_privacy(spec, settled)
     return dataset
 
 
@@ -43,15 +58,17 @@ def fill_in_checked(
     spec.dataset_version = dataset.name
 
 
-async def fill_in_base(spec: training_pb2.TrainingSpec, models: Models) -> None:
-    """Check the model that a spec wants to begin with, and write its version into it.
+async def fill_in_base(spec: training_pb2.TrainingSpec, models: Models) -> BaseModel | None:
+    """Check the model that a spec wants to begin with, write its version into the spec, and return it.
 
     Raises:
         NotFound: There is none.
         WrongState: It is an exported one.
         DependencyUnavailable: The registry does not answer.
     """
-    if spec.HasField("base_model"):
-        base = await models.get(spec.base_model.model_version)
-        check_base(base)
-        spec.base_model.model_version = base.name
+    if not spec.HasField("base_model"):
+        return None
+    base = await models.get(spec.base_model.model_version)
+    check_base(base)
+    spec.base_model.model_version = base.name
+    return base

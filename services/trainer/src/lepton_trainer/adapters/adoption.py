@@ -19,6 +19,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.training import MAX_CLUSTER_WORKERS
 
@@ -50,9 +51,11 @@ class Adoption:
         controller: Controller[training_pb2.TrainingJob],
         launcher: KubernetesLauncher,
         objects: ObjectStore,
+        ledger: Ledger,
     ) -> None:
         """Make a training job in `jobs` of every Job that `launcher` tells of."""
         self._jobs = jobs
+        self._ledger = ledger
         self._datasets = datasets
         self._models = models
         self._controller = controller
@@ -82,9 +85,10 @@ class Adoption:
             if known is not None:
                 raise AlreadyExists(f"there is another training job {seen.id!r}: give it another name")
             job.spec.CopyFrom(decode_spec(seen.annotations.get(SPEC_ANNOTATION, ""), workers=seen.workers))
-            await accept(job.spec, self._datasets, self._models, most_workers=MAX_CLUSTER_WORKERS)
+            dataset = await accept(job.spec, self._datasets, self._models, most_workers=MAX_CLUSTER_WORKERS)
             # Its workers are there already.
             life.start(job.status)
+            await self._ledger.accept(job, dataset, request_id=seen.uid, uid=seen.uid)
         except LeptonError as error:
             if says_not_now(error):
                 raise
@@ -93,7 +97,7 @@ class Adoption:
             _log.info("a Job is not taken over: %s", error, extra={"job": seen.name})
             if known is not None or not _ID.fullmatch(seen.id):
                 return
-        await self._jobs.create(job, request_id=seen.uid, uid=seen.uid)
+            await self._jobs.create(job, request_id=seen.uid, uid=seen.uid)
         self._controller.wake()
 
 

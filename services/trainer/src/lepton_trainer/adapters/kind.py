@@ -18,6 +18,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_common.registration import register
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.ledger import cost_of
 from lepton_trainer.adapters.models import Models, encode_node
 from lepton_trainer.adapters.specs import recipe_of
 from lepton_trainer.lineage import Node, chain
@@ -59,7 +60,12 @@ class TrainingKind:
         base = None
         if job.spec.HasField("base_model"):
             base = await Models(self._models).get(job.spec.base_model.model_version)
-        lineage = chain(job.name, dataset, base=() if base is None else base.lineage)
+        lineage = chain(
+            job.name,
+            dataset,
+            base=() if base is None else base.lineage,
+            privacy=cost_of([job.spec.privacy]) if job.spec.HasField("privacy") else None,
+        )
         spec: dict[str, Any] = {
             "recipe": recipe_of(job.spec).to_dict(),
             "manifest": {"key": dataset.manifest, "sha256": dataset.digest},

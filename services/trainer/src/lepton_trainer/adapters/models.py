@@ -42,21 +42,26 @@ class Models:
 
 def decode_node(node: model_pb2.LineageNode) -> Node:
     """Decode a link of a chain of lineage."""
+    privacy = {"epsilon": node.privacy.epsilon, "delta": node.privacy.delta}
     return Node.from_dict(
         {
             "name": node.name,
             "kind": model_pb2.LineageKind.Name(node.kind).removeprefix("LINEAGE_KIND_"),
             "digest": node.digest,
             "parents": node.parents,
+            "privacy": privacy if node.HasField("privacy") else None,
         }
     )
 
 
 def encode_node(node: Node) -> model_pb2.LineageNode:
     """Encode a link of a chain of lineage."""
-    return model_pb2.LineageNode(
+    encoded = model_pb2.LineageNode(
         name=node.name,
         kind=model_pb2.LineageKind.Value(f"LINEAGE_KIND_{node.kind}"),
         digest=node.digest,
         parents=node.parents,
     )
+    if node.privacy is not None:
+        encoded.privacy.epsilon, encoded.privacy.delta = node.privacy.epsilon, node.privacy.delta
+    return encoded

@@ -20,7 +20,7 @@ from enum import Enum
 from lepton.job.v1 import job_pb2
 from lepton.model.v1 import model_pb2_grpc
 from lepton.training.v1 import study_pb2, training_pb2
-from lepton_common.errors import AlreadyExists, EtagMismatch, LeptonError, NotFound
+from lepton_common.errors import AlreadyExists, EtagMismatch, LeptonError, NotFound, PrivacyBudgetExceeded
 from lepton_common.jobs import job as life
 from lepton_common.jobs.kind import says_not_now
 from lepton_common.objects import ObjectStore
@@ -28,6 +28,7 @@ from lepton_common.records import Collection, ResourceStore, Transaction
 from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.best_model import kept_epoch, register_best
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.studies import (
     course_of,
@@ -50,7 +51,7 @@ from lepton_trainer.study import (
     wanted,
     without_value,
 )
-from lepton_trainer.training import MAX_LOCAL_WORKERS
+from lepton_trainer.training import MAX_LOCAL_WORKERS, DatasetVersion
 
 STUDY_LABEL = "lepton.dev/study"
 """Label of a trial's training job: the id of its study."""
@@ -90,7 +91,7 @@ class _Plan:
     active: Mapping[str, training_pb2.TrainingJob]
     """Jobs of its trials that have not ended, by name; those of trials that were given up among them."""
 
-    make: list[training_pb2.TrainingJob] = field(default_factory=list)
+    make: list[tuple[training_pb2.TrainingJob, DatasetVersion]] = field(default_factory=list)
     stop: list[str] = field(default_factory=list)
     waits: bool = False
 
@@ -107,6 +108,7 @@ class StudySearch:
         objects: ObjectStore,
         datasets: Datasets,
         models: model_pb2_grpc.ModelServiceAsyncStub,
+        ledger: Ledger,
         most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Bring `studies` to their end by means of `jobs`, both in `store`."""
@@ -117,6 +119,7 @@ class StudySearch:
         self._datasets = datasets
         self._most_workers = most_workers
         self._models = models
+        self._ledger = ledger
         self._courses: dict[str, dict[int, Course]] = {}
         """What ended trials have measured, by the uid of their study: it does not change any more."""
 
@@ -216,7 +219,8 @@ class StudySearch:
             name = f"trainingJobs/{plan.study.name.partition('/')[2]}-{number}"
             written = encode_trial(trial, training_job=name)
             try:
-                job = await self._job(plan.study, written)
+                job, dataset = await self._job(plan.study, written)
+                await self._ledger.check(job, dataset, besides=[made for made, _ in plan.make])
             except LeptonError as error:
                 if says_not_now(error):
                     life.wait(plan.study.status, error.message)
@@ -225,11 +229,13 @@ class StudySearch:
                 written.training_job = ""
                 fail(written, error)
             else:
-                plan.make.append(job)
+                plan.make.append((job, dataset))
             plan.study.trials.append(written)
 
-    async def _job(self, study: study_pb2.Study, trial: study_pb2.Trial) -> training_pb2.TrainingJob:
-        """The training job of a new trial.
+    async def _job(
+        self, study: study_pb2.Study, trial: study_pb2.Trial
+    ) -> tuple[training_pb2.TrainingJob, DatasetVersion]:
+        """The training job of a new trial, and what it is trained on.
 
         Raises:
             LeptonError: There can be none.
@@ -238,11 +244,12 @@ class StudySearch:
             raise AlreadyExists(f"{trial.training_job!r} exists already and is no trial of this study")
         spec = trial_spec(study.spec, decode_trial(trial).parameters)
         models = Models(self._models)
-        await accept(spec, self._datasets, models, most_workers=self._most_workers)
+        dataset = await accept(spec, self._datasets, models, most_workers=self._most_workers)
         labels = {**study.labels, STUDY_LABEL: study.name.partition("/")[2], TRIAL_LABEL: str(trial.number)}
-        return training_pb2.TrainingJob(
+        job = training_pb2.TrainingJob(
             name=trial.training_job, labels=labels, spec=spec, status=life.queued(), study=study.name
         )
+        return job, dataset
 
     async def _end(self, plan: _Plan, search: Search) -> Step:
         """Stop what still runs; once nothing does, end the study."""
@@ -310,14 +317,15 @@ class StudySearch:
         def body(transaction: Transaction) -> None:
             studies, jobs = transaction.rows(self._studies), transaction.rows(self._jobs)
             studies.update(plan.seen.name, lambda stored: stored.CopyFrom(plan.study), etag=plan.seen.etag)
-            for job in plan.make:
-                jobs.create(job)
+            for job, dataset in plan.make:
+                self._ledger.create(transaction, job, dataset)
             for name in plan.stop:
                 with suppress(NotFound):
                     jobs.update(name, lambda stored: life.request_cancel(stored.status))
 
-        with suppress(EtagMismatch, NotFound, AlreadyExists):
-            await self._store.transaction(body, self._studies, self._jobs)
+        # What others have spent meanwhile is seen by the next step.
+        with suppress(EtagMismatch, NotFound, AlreadyExists, PrivacyBudgetExceeded):
+            await self._store.transaction(body, self._studies, self._jobs, self._ledger.spendings)
         if life.is_final(plan.study.status.state):
             self._courses.pop(plan.study.uid, None)
         return True

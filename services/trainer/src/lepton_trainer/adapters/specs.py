@@ -13,6 +13,7 @@ from lepton_learn.recipe import (
     Mlp,
     Optimizer,
     Precision,
+    Privacy,
     Recipe,
     ResNet,
     Schedule,
@@ -45,6 +46,10 @@ _PRECISIONS: dict[training_pb2.Precision.ValueType, Precision] = {
     training_pb2.PRECISION_BFLOAT16: "bfloat16",
     training_pb2.PRECISION_FLOAT16: "float16",
 }
+_NORMALIZATIONS: dict[training_pb2.Normalization.ValueType, Literal["batch", "group"]] = {
+    training_pb2.NORMALIZATION_BATCH: "batch",
+    training_pb2.NORMALIZATION_GROUP: "group",
+}
 _RES_NETS: dict[training_pb2.ResNetImages.ValueType, ResNet] = {
     training_pb2.RES_NET_IMAGES_UNSPECIFIED: ResNet(),
     training_pb2.RES_NET_IMAGES_SMALL: ResNet(),
@@ -65,6 +70,8 @@ def recipe_of(spec: training_pb2.TrainingSpec) -> Recipe:
         convergence=(
             Convergence(patience=spec.convergence.patience, min_delta=spec.convergence.min_delta)
             if spec.HasField("convergence")
+            else Convergence(patience=0)
+            if spec.HasField("privacy")
             else Convergence()
         ),
         seed=spec.seed,
@@ -75,6 +82,7 @@ def recipe_of(spec: training_pb2.TrainingSpec) -> Recipe:
         augmentation=Augmentation(flip=spec.augmentation.flip, shift=spec.augmentation.shift),
         xla=spec.xla,
         slice_columns=tuple(spec.slice_columns),
+        privacy=_privacy(spec.privacy) if spec.HasField("privacy") else None,
     )
 
 
@@ -84,10 +92,12 @@ def fill_in(spec: training_pb2.TrainingSpec, recipe: Recipe) -> None:
         case Mlp(hidden_units=units, activation=activation):
             spec.mlp.hidden_units[:] = units
             spec.mlp.activation = training_pb2.Activation.Value(f"ACTIVATION_{activation.upper()}")
-        case Cnn(filters=filters, dense_units=dense_units, dropout=dropout):
+        case Cnn(filters=filters, dense_units=dense_units, dropout=dropout, normalization=normalization):
             spec.cnn.filters[:] = filters
             spec.cnn.dense_units = dense_units
             spec.cnn.dropout = dropout
+            kind = f"NORMALIZATION_{normalization.upper()}"
+            spec.cnn.normalization = training_pb2.Normalization.Value(kind)
         case ResNet(images=images, depth=depth, filters=first):
             spec.resnet.images = training_pb2.ResNetImages.Value(f"RES_NET_IMAGES_{images.upper()}")
             spec.resnet.depth = depth
@@ -117,6 +127,16 @@ def fill_in(spec: training_pb2.TrainingSpec, recipe: Recipe) -> None:
     spec.workers = spec.workers or 1
     spec.precision = training_pb2.Precision.Value(f"PRECISION_{recipe.precision.upper()}")
     spec.accumulation = recipe.accumulation
+    if recipe.privacy is not None:
+        fill_in_privacy(spec, recipe.privacy)
+
+
+def fill_in_privacy(spec: training_pb2.TrainingSpec, privacy: Privacy) -> None:
+    """Write what a recipe says of privacy into the spec."""
+    spec.privacy.noise_multiplier = privacy.noise_multiplier
+    spec.privacy.clip_norm = privacy.clip_norm
+    spec.privacy.epsilon = privacy.epsilon
+    spec.privacy.delta = privacy.delta
 
 
 def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
@@ -128,6 +148,7 @@ def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
             filters=tuple(spec.cnn.filters) or default.filters,
             dense_units=spec.cnn.dense_units or default.dense_units,
             dropout=spec.cnn.dropout or default.dropout,
+            normalization=_normalization(spec),
         )
     if spec.HasField("resnet"):
         usual = _RES_NETS[spec.resnet.images]
@@ -151,6 +172,20 @@ def _architecture(spec: training_pb2.TrainingSpec) -> Architecture:
         hidden_units=tuple(spec.mlp.hidden_units) or Mlp().hidden_units,
         activation=_ACTIVATIONS[spec.mlp.activation],
         dropout=spec.mlp.dropout,
+    )
+
+
+def _normalization(spec: training_pb2.TrainingSpec) -> Literal["batch", "group"]:
+    private = spec.HasField("privacy")
+    return _NORMALIZATIONS.get(spec.cnn.normalization, "group" if private else "batch")
+
+
+def _privacy(privacy: training_pb2.Privacy) -> Privacy:
+    return Privacy(
+        noise_multiplier=privacy.noise_multiplier,
+        clip_norm=privacy.clip_norm or Privacy().clip_norm,
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
     )
 
 

@@ -14,6 +14,7 @@ from lepton_common.jobs.processes import ProcessLauncher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.training import MAX_CLUSTER_WORKERS, MAX_LOCAL_WORKERS
 
@@ -45,6 +46,7 @@ class Workplace(Protocol):
         datasets: Datasets,
         models: Models,
         controller: Controller[training_pb2.TrainingJob],
+        ledger: Ledger,
     ) -> list[Background]:
         """Return what runs beside the server, given the loops that follow the jobs."""
 
@@ -68,6 +70,7 @@ class Machine:
         datasets: Datasets,
         models: Models,
         controller: Controller[training_pb2.TrainingJob],
+        ledger: Ledger,
     ) -> list[Background]:
         """Follow the jobs."""
         return [*loops]
@@ -119,13 +122,20 @@ class KubernetesCluster:
         datasets: Datasets,
         models: Models,
         controller: Controller[training_pb2.TrainingJob],
+        ledger: Ledger,
     ) -> list[Background]:
         """Follow the jobs and the cluster, and take over what users apply, while this replica leads."""
         from lepton_common.jobs.kubernetes import lead
         from lepton_trainer.adapters.adoption import Adoption
 
         adoption = Adoption(
-            jobs, datasets, models, controller=controller, launcher=self._kubernetes, objects=self._objects
+            jobs,
+            datasets,
+            models,
+            controller=controller,
+            launcher=self._kubernetes,
+            objects=self._objects,
+            ledger=ledger,
         )
         work = [self._kubernetes.run, adoption.run, *loops]
         return [partial(lead, self._cluster, LEASE, identity=self._replica, work=work)]

@@ -13,6 +13,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.acceptance import fill_in_base
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.ledger import Ledger
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.studies import check_study
 from lepton_trainer.adapters.study_controller import StudyController
@@ -32,6 +33,7 @@ class StudyServicer:
         controller: StudyController,
         launcher: Launcher,
         objects: ObjectStore,
+        ledger: Ledger,
         most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Accept studies that `controller` brings to their end, their trials being among `jobs`."""
@@ -43,6 +45,7 @@ class StudyServicer:
         self._controller = controller
         self._launcher = launcher
         self._objects = objects
+        self._ledger = ledger
 
     async def CreateStudy(
         self, request: study_pb2.CreateStudyRequest, context: Any
@@ -114,6 +117,7 @@ class StudyServicer:
         for trial in study.trials:
             if trial.training_job:
                 with suppress(NotFound):
+                    await self._ledger.close(await self._jobs.get(trial.training_job))
                     await api.delete(
                         self._jobs, trial.training_job, launcher=self._launcher, objects=self._objects
                     )

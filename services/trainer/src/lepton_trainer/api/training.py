@@ -13,6 +13,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
 from lepton_trainer.adapters.acceptance import accept
 from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.ledger import Ledger, encode_ledger
 from lepton_trainer.adapters.models import Models
 from lepton_trainer.training import MAX_LOCAL_WORKERS
 
@@ -30,10 +31,12 @@ class TrainingServicer:
         launcher: Launcher,
         objects: ObjectStore,
         studies: Collection[study_pb2.Study],
+        ledger: Ledger,
         most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Accept jobs that `controller` brings to their end; those of `studies` are deleted with them."""
         self._jobs = jobs
+        self._ledger = ledger
         self._studies = studies
         self._datasets = datasets
         self._most_workers = most_workers
@@ -53,9 +56,10 @@ class TrainingServicer:
             status=life.queued(),
         )
         # A retry gets what it asked for even when the dataset is gone by now.
+        dataset = None
         if await self._jobs.find(job.name) is None:
-            await accept(job.spec, self._datasets, self._models, most_workers=self._most_workers)
-        created = await self._jobs.create(job, request_id=request.request_id)
+            dataset = await accept(job.spec, self._datasets, self._models, most_workers=self._most_workers)
+        created = await self._ledger.accept(job, dataset, request_id=request.request_id)
         self._controller.wake()
         return training_pb2.CreateTrainingJobResponse(training_job=created)
 
@@ -107,10 +111,21 @@ class TrainingServicer:
     ) -> training_pb2.DeleteTrainingJobResponse:
         """Deletes the training job once it has ended."""
         await self._check_free(request.name)
+        await self._ledger.close(await self._jobs.get(request.name))
         await api.delete(
             self._jobs, request.name, etag=request.etag, launcher=self._launcher, objects=self._objects
         )
         return training_pb2.DeleteTrainingJobResponse()
+
+    async def GetPrivacyLedger(
+        self, request: training_pb2.GetPrivacyLedgerRequest, context: Any
+    ) -> training_pb2.GetPrivacyLedgerResponse:
+        """Tells what private trainings have spent of a dataset's privacy, and what is left."""
+        budget = await self._datasets.privacy_budget(request.dataset)
+        spendings = await self._ledger.of(request.dataset)
+        return training_pb2.GetPrivacyLedgerResponse(
+            privacy_ledger=encode_ledger(request.dataset, budget, spendings)
+        )
 
     async def _check_free(self, name: str) -> None:
         job = await self._jobs.get(name)

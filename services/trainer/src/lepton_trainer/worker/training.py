@@ -17,8 +17,9 @@ from lepton_learn.examples import Examples
 from lepton_learn.families import build_model, training_task
 from lepton_learn.loop import Outcome, seed_everything, train
 from lepton_learn.manifest import Split
-from lepton_learn.recipe import Recipe
+from lepton_learn.recipe import Privacy, Recipe
 from lepton_learn.schema import Batch
+from lepton_learn.secret import kept
 from lepton_learn.task import Task
 from lepton_learn.transfer import transfer
 from lepton_learn.transform import FittedTransform
@@ -115,6 +116,7 @@ def train_and_evaluate(
                 saved=saved,
                 classes=transform.classes,
                 team=team,
+                secret=kept(worker.objects, f"{worker.prefix}/secret") if recipe.privacy else None,
             )
     except tf.errors.ResourceExhaustedError as error:
         raise InvalidModel(
@@ -155,7 +157,12 @@ def _evaluate(
     evaluation = evaluate(model, task, examples, transform=transform, slices=slices, outcome=outcome)
     epochs = {"epochs": float(len(outcome.history)), "best_epoch": float(outcome.best_epoch)}
     files = artifact_files(model, transform, history=outcome.history)
-    return Trained({**files, **evaluation.files}, {**evaluation.metrics, **epochs})
+    promise = _promise(recipe.privacy) if recipe.privacy else {}
+    return Trained({**files, **evaluation.files}, {**evaluation.metrics, **epochs, **promise})
+
+
+def _promise(privacy: Privacy) -> dict[str, float]:
+    return {"privacy_epsilon": privacy.epsilon, "privacy_delta": privacy.delta}
 
 
 def _end_soon() -> None:

@@ -203,6 +203,7 @@ class Dataset(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
+    PRIVACY_BUDGET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`datasets/{dataset}`."""
     uid: _builtins.str
@@ -227,6 +228,13 @@ class Dataset(_message.Message):
     def schema(self) -> Global___Schema:
         """The columns. Left empty, each version infers them from its sources."""
 
+    @_builtins.property
+    def privacy_budget(self) -> Global___PrivacyBudget:
+        """What trainings on all its versions may tell of a record together. With a budget only
+        private trainings are accepted. It is given when the dataset is made and stays: one
+        that came later would not cover what was trained before.
+        """
+
     def __init__(
         self,
         *,
@@ -238,14 +246,41 @@ class Dataset(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         description: _builtins.str = ...,
         schema: Global___Schema | None = ...,
+        privacy_budget: Global___PrivacyBudget | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "schema", b"schema", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "privacy_budget", b"privacy_budget", "schema", b"schema", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "schema", b"schema", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "privacy_budget", b"privacy_budget", "schema", b"schema", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class PrivacyBudget(_message.Message):
+    """The most that may be spent of a dataset's differential privacy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    epsilon: _builtins.float
+    """Sum of the epsilons."""
+    delta: _builtins.float
+    """Sum of the deltas; 0 does not limit it."""
+    def __init__(
+        self,
+        *,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrivacyBudget: _TypeAlias = PrivacyBudget  # noqa: Y015
 
 @_typing.final
 class Schema(_message.Message):
@@ -904,6 +939,7 @@ class DatasetVersion(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     SOURCE_FILES_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    PRIVACY_BUDGET_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`datasets/{dataset}/versions/{version}`; versions count from 1."""
@@ -962,6 +998,10 @@ class DatasetVersion(_message.Message):
         """The files it was made from."""
 
     @_builtins.property
+    def privacy_budget(self) -> Global___PrivacyBudget:
+        """The dataset's."""
+
+    @_builtins.property
     def series(self) -> Global___SeriesStatistics:
         """What its series are like, if its schema has `series`."""
 
@@ -985,11 +1025,12 @@ class DatasetVersion(_message.Message):
         manifest: _builtins.str = ...,
         source_files: _abc.Iterable[Global___SourceFile] | None = ...,
         size_bytes: _builtins.int = ...,
+        privacy_budget: Global___PrivacyBudget | None = ...,
         series: Global___SeriesStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "schema", b"schema", "series", b"series", "spec", b"spec", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "privacy_budget", b"privacy_budget", "schema", b"schema", "series", b"series", "spec", b"spec", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "labels", b"labels", "manifest", b"manifest", "name", b"name", "rejected", b"rejected", "rejections", b"rejections", "schema", b"schema", "series", b"series", "size_bytes", b"size_bytes", "source_files", b"source_files", "spec", b"spec", "statistics", b"statistics", "status", b"status", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "labels", b"labels", "manifest", b"manifest", "name", b"name", "privacy_budget", b"privacy_budget", "rejected", b"rejected", "rejections", b"rejections", "schema", b"schema", "series", b"series", "size_bytes", b"size_bytes", "source_files", b"source_files", "spec", b"spec", "statistics", b"statistics", "status", b"status", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,6 +86,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A fault of ours. The log holds the cause under the request id."""
     ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 26
     """The method exists in the protocol and not in this server."""
+    ERROR_REASON_PRIVACY_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 27
+    """A training would spend more of a dataset's privacy than is left of its budget; the
+    metadata names what is asked for, spent and left.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused or failed. It travels as the `reason` of the
@@ -157,4 +161,8 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 25
 """A fault of ours. The log holds the cause under the request id."""
 ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 26
 """The method exists in the protocol and not in this server."""
+ERROR_REASON_PRIVACY_BUDGET_EXCEEDED: ErrorReason.ValueType  # 27
+"""A training would spend more of a dataset's privacy than is left of its budget; the
+metadata names what is asked for, spent and left.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -278,6 +278,7 @@ class LineageNode(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     PARENTS_FIELD_NUMBER: _builtins.int
+    PRIVACY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the resource, or of the file."""
     kind: Global___LineageKind.ValueType
@@ -288,6 +289,10 @@ class LineageNode(_message.Message):
     def parents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the nodes it was made from."""
 
+    @_builtins.property
+    def privacy(self) -> Global___PrivacyGuarantee:
+        """Of a training with differential privacy: what it promises. Absent: nothing."""
+
     def __init__(
         self,
         *,
@@ -295,14 +300,41 @@ class LineageNode(_message.Message):
         kind: Global___LineageKind.ValueType = ...,
         digest: _builtins.str = ...,
         parents: _abc.Iterable[_builtins.str] | None = ...,
+        privacy: Global___PrivacyGuarantee | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["privacy", b"privacy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "kind", b"kind", "name", b"name", "parents", b"parents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "kind", b"kind", "name", b"name", "parents", b"parents", "privacy", b"privacy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LineageNode: _TypeAlias = LineageNode  # noqa: Y015
+
+@_typing.final
+class PrivacyGuarantee(_message.Message):
+    """The promise of a differentially private training to each record it learnt from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    epsilon: _builtins.float
+    """Epsilon."""
+    delta: _builtins.float
+    """Delta."""
+    def __init__(
+        self,
+        *,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrivacyGuarantee: _TypeAlias = PrivacyGuarantee  # noqa: Y015
 
 @_typing.final
 class ModelVersion(_message.Message):

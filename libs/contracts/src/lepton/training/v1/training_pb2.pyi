@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lepton.dataset.v1 import dataset_pb2 as _dataset_pb2
 from lepton.job.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -80,6 +81,34 @@ ACTIVATION_SIGMOID: Activation.ValueType  # 2
 ACTIVATION_TANH: Activation.ValueType  # 3
 """The hyperbolic tangent."""
 Global___Activation: _TypeAlias = Activation  # noqa: Y015
+
+class _Normalization:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NormalizationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Normalization.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NORMALIZATION_UNSPECIFIED: _Normalization.ValueType  # 0
+    """Batch normalisation; in a private training group normalisation."""
+    NORMALIZATION_BATCH: _Normalization.ValueType  # 1
+    """By channel over the batch: Ioffe and Szegedy, 2015. Not in a private training, for it
+    mixes records.
+    """
+    NORMALIZATION_GROUP: _Normalization.ValueType  # 2
+    """By group of channels within a record: Wu and He, 2018."""
+
+class Normalization(_Normalization, metaclass=_NormalizationEnumTypeWrapper):
+    """What brings the activations of a block to one scale."""
+
+NORMALIZATION_UNSPECIFIED: Normalization.ValueType  # 0
+"""Batch normalisation; in a private training group normalisation."""
+NORMALIZATION_BATCH: Normalization.ValueType  # 1
+"""By channel over the batch: Ioffe and Szegedy, 2015. Not in a private training, for it
+mixes records.
+"""
+NORMALIZATION_GROUP: Normalization.ValueType  # 2
+"""By group of channels within a record: Wu and He, 2018."""
+Global___Normalization: _TypeAlias = Normalization  # noqa: Y015
 
 class _ResNetImages:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -306,6 +335,7 @@ class TrainingSpec(_message.Message):
     AUGMENTATION_FIELD_NUMBER: _builtins.int
     SLICE_COLUMNS_FIELD_NUMBER: _builtins.int
     BASE_MODEL_FIELD_NUMBER: _builtins.int
+    PRIVACY_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`datasets/{dataset}/versions/{version}`, or `.../versions/latest`, which the
@@ -391,6 +421,10 @@ class TrainingSpec(_message.Message):
         """A model to begin with. Absent: weights are drawn."""
 
     @_builtins.property
+    def privacy(self) -> Global___Privacy:
+        """Train with differential privacy. Absent: without."""
+
+    @_builtins.property
     def placement(self) -> Global___Placement:
         """What the workers ask of a cluster."""
 
@@ -420,11 +454,12 @@ class TrainingSpec(_message.Message):
         augmentation: Global___Augmentation | None = ...,
         slice_columns: _abc.Iterable[_builtins.str] | None = ...,
         base_model: Global___BaseModel | None = ...,
+        privacy: Global___Privacy | None = ...,
         placement: Global___Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "placement", b"placement", "resnet", b"resnet", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "augmentation", b"augmentation", "base_model", b"base_model", "cnn", b"cnn", "convergence", b"convergence", "keras_config", b"keras_config", "mlp", b"mlp", "optimizer", b"optimizer", "placement", b"placement", "privacy", b"privacy", "resnet", b"resnet", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "placement", b"placement", "precision", b"precision", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers", "xla", b"xla"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation", b"accumulation", "architecture", b"architecture", "augmentation", b"augmentation", "balance_classes", b"balance_classes", "base_model", b"base_model", "batch_size", b"batch_size", "class_weights", b"class_weights", "cnn", b"cnn", "convergence", b"convergence", "dataset_version", b"dataset_version", "keras_config", b"keras_config", "max_epochs", b"max_epochs", "mlp", b"mlp", "model", b"model", "optimizer", b"optimizer", "placement", b"placement", "precision", b"precision", "privacy", b"privacy", "resnet", b"resnet", "seed", b"seed", "slice_columns", b"slice_columns", "tcn", b"tcn", "two_tower", b"two_tower", "wide_and_deep", b"wide_and_deep", "workers", b"workers", "xla", b"xla"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_architecture: _TypeAlias = _typing.Literal["mlp", "cnn", "keras_config", "resnet", "wide_and_deep", "two_tower", "tcn"]  # noqa: Y015
     _WhichOneofArgType_architecture: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
@@ -509,6 +544,198 @@ class BaseModel(_message.Message):
 Global___BaseModel: _TypeAlias = BaseModel  # noqa: Y015
 
 @_typing.final
+class Privacy(_message.Message):
+    """Differentially private stochastic gradient descent: Abadi et al., 2016. The model that
+    comes out is nearly as likely if any one record of the training split had not been
+    there, or one more had: (epsilon, delta)-differential privacy under adding or removing
+    a record.
+
+    Each step takes every record of the training split by a draw of its own, with
+    probability batch_size / records. The gradient of each is clipped, and Gaussian noise
+    is added to their sum. All epochs are run and the last weights are kept, so the number
+    of steps tells nothing of the records; the training loss, which would, is not told.
+
+    What is taken as known to everybody: how many records there are, and what the dataset
+    version's transforms and the scale of a label of numbers were fitted to. The validation
+    and the test split are not protected: what is measured on them is told as it is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    NOISE_MULTIPLIER_FIELD_NUMBER: _builtins.int
+    CLIP_NORM_FIELD_NUMBER: _builtins.int
+    epsilon: _builtins.float
+    """The most that the training may spend. Where `noise_multiplier` is 0, the noise is the
+    least that keeps to it; else a training that would spend more is refused. The server
+    replaces it by what the training spends. One of the two is needed.
+    """
+    delta: _builtins.float
+    """Chance that the promise does not hold. Default 1 / (10 x training records)."""
+    noise_multiplier: _builtins.float
+    """Standard deviation of the noise in a step's sum of gradients, as a multiple of
+    `clip_norm`: 0, or at least 0.25.
+    """
+    clip_norm: _builtins.float
+    """Largest L2 norm of one record's gradient, over all weights together; longer ones are
+    scaled down to it. Default 1.
+    """
+    def __init__(
+        self,
+        *,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float = ...,
+        noise_multiplier: _builtins.float = ...,
+        clip_norm: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_norm", b"clip_norm", "delta", b"delta", "epsilon", b"epsilon", "noise_multiplier", b"noise_multiplier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Privacy: _TypeAlias = Privacy  # noqa: Y015
+
+@_typing.final
+class PrivacySpending(_message.Message):
+    """What one training spends of a dataset's privacy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TRAINING_JOB_FIELD_NUMBER: _builtins.int
+    TRAINING_JOB_UID_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`datasets/{dataset}/privacySpendings/{number}`."""
+    uid: _builtins.str
+    """Unique over all time."""
+    etag: _builtins.str
+    """Changes with every write."""
+    training_job: _builtins.str
+    """`trainingJobs/{training_job}`; it may have been deleted since."""
+    training_job_uid: _builtins.str
+    """The job's uid, which tells it from a later one of its name."""
+    dataset_version: _builtins.str
+    """`datasets/{dataset}/versions/{version}` that it is trained on."""
+    epsilon: _builtins.float
+    """Epsilon."""
+    delta: _builtins.float
+    """Delta."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the training was accepted."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last written."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """None."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        training_job: _builtins.str = ...,
+        training_job_uid: _builtins.str = ...,
+        dataset_version: _builtins.str = ...,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset_version", b"dataset_version", "delta", b"delta", "epsilon", b"epsilon", "etag", b"etag", "labels", b"labels", "name", b"name", "training_job", b"training_job", "training_job_uid", b"training_job_uid", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrivacySpending: _TypeAlias = PrivacySpending  # noqa: Y015
+
+@_typing.final
+class PrivacyLedger(_message.Message):
+    """What is spent of a dataset's privacy: the sum over all trainings on any of its versions
+    (basic composition: Dwork and Roth, 2014, theorem 3.16). A training counts from the
+    moment it is accepted, also when it fails or its job is deleted, unless it ended before
+    any worker was started. The ledger of a name outlives the dataset.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    EPSILON_SPENT_FIELD_NUMBER: _builtins.int
+    DELTA_SPENT_FIELD_NUMBER: _builtins.int
+    EPSILON_LEFT_FIELD_NUMBER: _builtins.int
+    SPENDINGS_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """`datasets/{dataset}`."""
+    epsilon_spent: _builtins.float
+    """Sum of the epsilons."""
+    delta_spent: _builtins.float
+    """Sum of the deltas."""
+    epsilon_left: _builtins.float
+    """What is left of the budget's epsilon; 0 where there is no budget."""
+    @_builtins.property
+    def budget(self) -> _dataset_pb2.PrivacyBudget:
+        """The most that may be spent; absent where the dataset has no budget."""
+
+    @_builtins.property
+    def spendings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrivacySpending]:
+        """What counts, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        budget: _dataset_pb2.PrivacyBudget | None = ...,
+        epsilon_spent: _builtins.float = ...,
+        delta_spent: _builtins.float = ...,
+        epsilon_left: _builtins.float = ...,
+        spendings: _abc.Iterable[Global___PrivacySpending] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "dataset", b"dataset", "delta_spent", b"delta_spent", "epsilon_left", b"epsilon_left", "epsilon_spent", b"epsilon_spent", "spendings", b"spendings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrivacyLedger: _TypeAlias = PrivacyLedger  # noqa: Y015
+
+@_typing.final
 class Augmentation(_message.Message):
     """Random changes to images, drawn anew at each step from the seed."""
 
@@ -568,17 +795,20 @@ Global___Mlp: _TypeAlias = Mlp  # noqa: Y015
 
 @_typing.final
 class Cnn(_message.Message):
-    """Blocks of convolution, batch normalisation, ReLU and pooling, then one dense layer."""
+    """Blocks of convolution, normalisation, ReLU and pooling, then one dense layer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTERS_FIELD_NUMBER: _builtins.int
     DENSE_UNITS_FIELD_NUMBER: _builtins.int
     DROPOUT_FIELD_NUMBER: _builtins.int
+    NORMALIZATION_FIELD_NUMBER: _builtins.int
     dense_units: _builtins.int
     """Width of the dense layer before the output. Default 128."""
     dropout: _builtins.float
     """Share of the dense units that a training step leaves out. Default 0.25."""
+    normalization: Global___Normalization.ValueType
+    """What follows each convolution."""
     @_builtins.property
     def filters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Filters of each block; each halves height and width. Default 32, 64."""
@@ -589,10 +819,11 @@ class Cnn(_message.Message):
         filters: _abc.Iterable[_builtins.int] | None = ...,
         dense_units: _builtins.int = ...,
         dropout: _builtins.float = ...,
+        normalization: Global___Normalization.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dense_units", b"dense_units", "dropout", b"dropout", "filters", b"filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dense_units", b"dense_units", "dropout", b"dropout", "filters", b"filters", "normalization", b"normalization"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1270,3 +1501,49 @@ class CancelTrainingJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelTrainingJobResponse: _TypeAlias = CancelTrainingJobResponse  # noqa: Y015
+
+@_typing.final
+class GetPrivacyLedgerRequest(_message.Message):
+    """Request of GetPrivacyLedger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """`datasets/{dataset}`."""
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPrivacyLedgerRequest: _TypeAlias = GetPrivacyLedgerRequest  # noqa: Y015
+
+@_typing.final
+class GetPrivacyLedgerResponse(_message.Message):
+    """Response of GetPrivacyLedger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIVACY_LEDGER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def privacy_ledger(self) -> Global___PrivacyLedger:
+        """What is spent and what is left."""
+
+    def __init__(
+        self,
+        *,
+        privacy_ledger: Global___PrivacyLedger | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["privacy_ledger", b"privacy_ledger"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["privacy_ledger", b"privacy_ledger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPrivacyLedgerResponse: _TypeAlias = GetPrivacyLedgerResponse  # noqa: Y015

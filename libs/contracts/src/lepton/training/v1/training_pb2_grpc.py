@@ -71,6 +71,11 @@ class TrainingServiceStub:
                 request_serializer=lepton_dot_training_dot_v1_dot_training__pb2.DeleteTrainingJobRequest.SerializeToString,
                 response_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.DeleteTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.GetPrivacyLedger = channel.unary_unary(
+                '/lepton.training.v1.TrainingService/GetPrivacyLedger',
+                request_serializer=lepton_dot_training_dot_v1_dot_training__pb2.GetPrivacyLedgerRequest.SerializeToString,
+                response_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.GetPrivacyLedgerResponse.FromString,
+                _registered_method=True)
 
 
 class TrainingServiceServicer:
@@ -128,6 +133,13 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPrivacyLedger(self, request, context):
+        """Tells what private trainings have spent of a dataset's privacy, and what is left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -165,6 +177,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.DeleteTrainingJob,
                     request_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.DeleteTrainingJobRequest.FromString,
                     response_serializer=lepton_dot_training_dot_v1_dot_training__pb2.DeleteTrainingJobResponse.SerializeToString,
+            ),
+            'GetPrivacyLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrivacyLedger,
+                    request_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.GetPrivacyLedgerRequest.FromString,
+                    response_serializer=lepton_dot_training_dot_v1_dot_training__pb2.GetPrivacyLedgerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -358,6 +375,33 @@ class TrainingService:
             '/lepton.training.v1.TrainingService/DeleteTrainingJob',
             lepton_dot_training_dot_v1_dot_training__pb2.DeleteTrainingJobRequest.SerializeToString,
             lepton_dot_training_dot_v1_dot_training__pb2.DeleteTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPrivacyLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lepton.training.v1.TrainingService/GetPrivacyLedger',
+            lepton_dot_training_dot_v1_dot_training__pb2.GetPrivacyLedgerRequest.SerializeToString,
+            lepton_dot_training_dot_v1_dot_training__pb2.GetPrivacyLedgerResponse.FromString,
             options,
             channel_credentials,
             insecure,

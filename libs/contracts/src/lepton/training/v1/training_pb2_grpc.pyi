@@ -51,6 +51,8 @@ class TrainingServiceStub:
     """
     DeleteTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.DeleteTrainingJobRequest, _training_pb2.DeleteTrainingJobResponse]
     """Deletes the training job once it has ended."""
+    GetPrivacyLedger: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetPrivacyLedgerRequest, _training_pb2.GetPrivacyLedgerResponse]
+    """Tells what private trainings have spent of a dataset's privacy, and what is left."""
 
 @_typing.type_check_only
 class TrainingServiceAsyncStub(TrainingServiceStub):
@@ -75,6 +77,8 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """
     DeleteTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.DeleteTrainingJobRequest, _training_pb2.DeleteTrainingJobResponse]  # type: ignore[assignment]
     """Deletes the training job once it has ended."""
+    GetPrivacyLedger: _aio.UnaryUnaryMultiCallable[_training_pb2.GetPrivacyLedgerRequest, _training_pb2.GetPrivacyLedgerResponse]  # type: ignore[assignment]
+    """Tells what private trainings have spent of a dataset's privacy, and what is left."""
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Trains models on dataset versions. A training job ends with a registered model
@@ -138,5 +142,13 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.DeleteTrainingJobResponse, _abc.Awaitable[_training_pb2.DeleteTrainingJobResponse]]:
         """Deletes the training job once it has ended."""
+
+    @_abc_1.abstractmethod
+    def GetPrivacyLedger(
+        self,
+        request: _training_pb2.GetPrivacyLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.GetPrivacyLedgerResponse, _abc.Awaitable[_training_pb2.GetPrivacyLedgerResponse]]:
+        """Tells what private trainings have spent of a dataset's privacy, and what is left."""
 
 def add_TrainingServiceServicer_to_server(servicer: TrainingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
