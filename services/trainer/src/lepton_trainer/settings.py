@@ -56,7 +56,7 @@ class Settings(ServerSettings, DatabaseSettings, ObjectStoreSettings, ClientSett
     def _workers_have_a_place(self) -> Self:
         if (self.run_directory is None) == (self.job_template is None):
             raise ValueError(
-                "give LEPTON_RUN_DIRECTORY, for workers on this machine, or LEPTON_JOB_TEMPLATE, for workers in "
-                "a cluster"
+                "give LEPTON_RUN_DIRECTORY, for workers on this machine, or LEPTON_JOB_TEMPLATE, for workers "
+                "in a cluster"
             )
         return self

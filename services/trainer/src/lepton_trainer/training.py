@@ -259,7 +259,7 @@ def _check_privacy(recipe: Recipe, dataset: DatasetVersion) -> None:
         raise _violation("privacy", "must say epsilon or noise_multiplier")
     if recipe.xla:
         raise _violation(
-            "xla", "cannot compile the gradient of each record: leave it out of a private training"
+            "xla", "cannot compile gradients record by record: leave it out of a private training"
         )
     if 0 < privacy.noise_multiplier < LEAST_NOISE:
         raise _violation("privacy.noise_multiplier", f"must be at least {LEAST_NOISE}")
