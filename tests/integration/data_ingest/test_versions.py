@@ -214,12 +214,12 @@ async def test_killing_worker_and_service_loses_nothing(own_ingest: Any, own_cli
     dataset = await own_client.dataset()
     upload = await own_client.upload(dataset, table(600_000))
     version = await own_client.create(dataset, upload)
-    watch = own_client.stub.WatchDatasetVersion(pb.WatchDatasetVersionRequest(name=version.name))
-    async for response in watch:
-        if response.dataset_version.status.progress.done > 1:
-            break
-    watch.cancel()
-    [worker] = own_ingest.workers()
+    async with asyncio.timeout(60):
+        while not (workers := own_ingest.workers()):
+            await asyncio.sleep(0.02)
+    # Some way into the work, which takes several seconds: what is told of it comes later than it happens.
+    await asyncio.sleep(1)
+    [worker] = workers
     os.kill(worker, signal.SIGKILL)
     await asyncio.to_thread(own_ingest.kill)
     await asyncio.to_thread(own_ingest.start)
