@@ -37,7 +37,7 @@ from lepton_sdk.client import Client
 
 JOBS = int(os.environ.get("LEPTON_BENCH_JOBS", "1000"))
 SECONDS = 60
-NAMESPACE = "lepton-bench"
+NAMESPACE = f"lepton-bench-{os.getpid()}"
 LABEL = "lepton.dev/training-job"
 MOST_LAG, MEDIAN_LAG, MOST_MEMORY = 5.0, 1.0, 300.0
 
@@ -49,12 +49,8 @@ spec:
     metadata:
       annotations: {{lepton.dev/simulated-seconds: "{SECONDS}"}}
     spec:
-      tolerations: [{{key: lepton.dev/simulated, operator: Exists}}]
-      affinity:
-        nodeAffinity:
-          requiredDuringSchedulingIgnoredDuringExecution:
-            nodeSelectorTerms:
-              - matchExpressions: [{{key: kwok.x-k8s.io/node, operator: Exists}}]
+      tolerations: [{{operator: Exists}}]
+      nodeSelector: {{type: simulated}}
       containers:
         - name: worker
           image: localhost/none
@@ -64,7 +60,6 @@ spec:
 
 async def main() -> None:
     """Measure, print, write."""
-    _kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
     _kubectl("create", "namespace", NAMESPACE)
     try:
         with tempfile.TemporaryDirectory() as folder:

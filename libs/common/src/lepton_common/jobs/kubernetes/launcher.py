@@ -145,9 +145,9 @@ class KubernetesLauncher:
         await self._synced()
         seen = self._jobs.items.get(self._name_of.get(job, ""))
         if seen is None:
-            if await asyncio.to_thread(files.was_launched, self._objects, job):
-                return Observation(Phase.ENDED, DELETED.message, error=DELETED)
-            return Observation(Phase.ABSENT)
+            if not await asyncio.to_thread(files.was_launched, self._objects, job):
+                return Observation(Phase.ABSENT)
+            return await self._deleted_or_new(job)
         if not seen.ours and not await asyncio.to_thread(files.was_launched, self._objects, job):
             # What the workers do is not written down yet.
             return Observation(Phase.ABSENT)
@@ -222,6 +222,14 @@ class KubernetesLauncher:
         document = {"metadata": {"labels": labels, "annotations": {names.STATUS_ANNOTATION: annotation}}}
         with suppress(NotFound):
             await self._cluster.patch(self._cluster.path("jobs", seen.name), document)
+
+    async def _deleted_or_new(self, job: str) -> Observation:
+        """Look at a job that was launched and that the watch does not know: any more, or yet."""
+        try:
+            await self._cluster.get(self._cluster.path("jobs", names.job_name(job)))
+        except NotFound:
+            return Observation(Phase.ENDED, DELETED.message, error=DELETED)
+        return Observation(Phase.RUNNING)
 
     def _seen(self, key: str) -> SeenJob | None:
         return self._jobs.items.get(self._name_of.get(key, ""))
