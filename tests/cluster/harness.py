@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from lepton.job.v1 import job_pb2
 from lepton.training.v1 import training_pb2
-from lepton_common.errors import DependencyUnavailable, NotFound
+from lepton_common.errors import Cancelled, DependencyUnavailable, NotFound
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.client import Client
 
@@ -80,7 +80,8 @@ class Lepton:
             try:
                 async with Client(self._addresses()) as client:
                     return await work(client)
-            except DependencyUnavailable:
+            except (Cancelled, DependencyUnavailable):
+                # The pod behind a port went, in the middle of a call or before it.
                 if time.monotonic() > deadline:
                     raise
                 self.close()
