@@ -59,7 +59,7 @@ def start(status: job_pb2.JobStatus) -> None:
     _require(status, job_pb2.JOB_STATE_QUEUED)
     status.state = job_pb2.JOB_STATE_RUNNING
     status.attempt += 1
-    _end_wait(status)
+    go_on(status)
     if not status.HasField("start_time"):
         status.start_time.GetCurrentTime()
 
@@ -73,7 +73,7 @@ def advance(
     status.progress.CopyFrom(progress)
     del status.metrics[:]
     status.metrics.extend(metrics)
-    _end_wait(status)
+    go_on(status)
 
 
 def wait(status: job_pb2.JobStatus, reason: str) -> None:
@@ -94,7 +94,8 @@ def waits_for(status: job_pb2.JobStatus) -> str:
 
 def go_on(status: job_pb2.JobStatus) -> None:
     """Say that nothing holds up a job any more."""
-    _end_wait(status)
+    if status.message.startswith(_WAITING):
+        status.message = ""
 
 
 def restarted(status: job_pb2.JobStatus, attempt: int, cause: str) -> None:
@@ -163,11 +164,6 @@ def _end(status: job_pb2.JobStatus, state: job_pb2.JobState.ValueType, message: 
     status.message = message
     status.end_time.GetCurrentTime()
     status.progress.ClearField("time_left")
-
-
-def _end_wait(status: job_pb2.JobStatus) -> None:
-    if status.message.startswith(_WAITING):
-        status.message = ""
 
 
 def _require(status: job_pb2.JobStatus, *states: job_pb2.JobState.ValueType) -> None:

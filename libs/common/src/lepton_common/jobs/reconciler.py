@@ -96,9 +96,7 @@ class Reconciler(Generic[M]):
         key, attempt = life.key(job), job.status.attempt
         seen = await self._launcher.observe(key, attempt)
         if seen.attempt > attempt:
-            cause = seen.message or "the worker was lost"
-            await self._change(job, lambda stored: life.restarted(stored.status, seen.attempt, cause))
-            return Step.MOVED
+            return await self._catch_up(job, seen)
         report = await asyncio.to_thread(files.read_report, self._objects, key, attempt)
         if seen.phase == Phase.RUNNING and not (report and report.finished):
             await self._advance(job, report, waits_for=seen.message)
@@ -118,6 +116,12 @@ class Reconciler(Generic[M]):
         if outcome is None:
             return await self._lose(job, seen)
         return await self._end(job, report, outcome=outcome)
+
+    async def _catch_up(self, job: M, seen: Observation) -> Step:
+        """Take over that another attempt is under way, which nobody here has asked for."""
+        cause = seen.message or "the worker was lost"
+        await self._change(job, lambda stored: life.restarted(stored.status, seen.attempt, cause))
+        return Step.MOVED
 
     async def _launch_again(self, job: M) -> Step:
         """Start an attempt that was written down by a service that then was cut off."""
@@ -156,8 +160,7 @@ class Reconciler(Generic[M]):
         key, attempt = life.key(job), job.status.attempt
         seen = await self._launcher.observe(key, attempt)
         if seen.attempt > attempt:
-            await self._change(job, lambda stored: life.restarted(stored.status, seen.attempt, seen.message))
-            return Step.MOVED
+            return await self._catch_up(job, seen)
         await self._launcher.stop(key, attempt)
         outcome = await asyncio.to_thread(files.read_outcome, self._objects, key, attempt)
         report = await asyncio.to_thread(files.read_report, self._objects, key, attempt)

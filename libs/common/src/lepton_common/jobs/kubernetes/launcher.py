@@ -143,8 +143,7 @@ class KubernetesLauncher:
     async def observe(self, job: str, attempt: int) -> Observation:
         """Look at an attempt."""
         await self._synced()
-        seen = self._jobs.items.get(self._name_of.get(job, ""))
-        if seen is None:
+        if (seen := self._seen(job)) is None:
             if not await asyncio.to_thread(files.was_launched, self._objects, job):
                 return Observation(Phase.ABSENT)
             return await self._deleted_or_new(job)
