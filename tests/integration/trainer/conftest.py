@@ -23,6 +23,7 @@ from lepton_common.records import ResourceStore
 from lepton_common.rpc import connect, named_errors
 from lepton_common.server import Server, Service
 from lepton_common.settings import ServerSettings
+from lepton_trainer.adapters.acceptance import Acceptance
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.kind import TrainingKind
 from lepton_trainer.adapters.ledger import Ledger
@@ -226,10 +227,14 @@ async def running(
         jobs = store.collection(training_pb2.TrainingJob, index=life.index)
         to_datasets = await stack.enter_async_context(connect(neighbours.addresses["datasets"]))
         to_models = await stack.enter_async_context(connect(neighbours.addresses["models"]))
-        datasets = Datasets(dataset_pb2_grpc.DatasetServiceStub(to_datasets))
-        models = model_pb2_grpc.ModelServiceStub(to_models)
+        acceptance = Acceptance(
+            datasets=Datasets(dataset_pb2_grpc.DatasetServiceStub(to_datasets)),
+            models=Models(model_pb2_grpc.ModelServiceStub(to_models)),
+        )
         controller = Controller(
-            TrainingKind(jobs, objects, datasets=datasets, models=models, worker=worker),
+            TrainingKind(
+                jobs, objects, datasets=acceptance.datasets, models=acceptance.models, worker=worker
+            ),
             launcher,
             objects,
             object_store_url=objects.url,
@@ -238,17 +243,14 @@ async def running(
         )
         studies = store.collection(study_pb2.Study, index=life.index)
         ledger = Ledger(store, jobs, store.collection(training_pb2.PrivacySpending))
-        search = StudySearch(
-            store, studies, jobs, objects=objects, datasets=datasets, models=models, ledger=ledger
-        )
+        search = StudySearch(store, studies, jobs, objects=objects, acceptance=acceptance, ledger=ledger)
         study_controller = StudyController(search, studies, jobs, controller=controller, poll_seconds=0.1)
         training = Service(
             descriptor=training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
             add=training_pb2_grpc.add_TrainingServiceServicer_to_server,
             servicer=TrainingServicer(
                 jobs,
-                datasets,
-                Models(models),
+                acceptance,
                 controller=controller,
                 launcher=launcher,
                 objects=objects,
@@ -262,8 +264,7 @@ async def running(
             servicer=StudyServicer(
                 studies,
                 jobs,
-                datasets,
-                Models(models),
+                acceptance,
                 controller=study_controller,
                 launcher=launcher,
                 objects=objects,

@@ -6,13 +6,17 @@ A service composes its own settings from these by inheritance and reads them onc
         registry_address: str = "127.0.0.1:7005"
 """
 
+import socket
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lepton_common.loopback import is_loopback
+
+_MOST_AT_ONCE = 100_000
+"""Jobs with workers in a cluster: more than it takes."""
 
 
 class _Settings(BaseSettings):
@@ -92,6 +96,55 @@ class ObjectStoreSettings(_Settings):
 
     object_store_url: str
     """`file:///absolute/directory` or `s3://bucket/prefix`."""
+
+
+class WorkerSettings(ObjectStoreSettings):
+    """Where the workers of a service run, on this machine or in a cluster, and how many."""
+
+    jobs_on_a_machine: ClassVar[int] = 1
+    """How many jobs have workers at once on one machine, unless `max_running_jobs` says otherwise."""
+
+    run_directory: Path | None = None
+    """Where local workers keep their process files, their logs and their scratch, on a local disk. Given is
+    this or `job_template`."""
+
+    job_template: Path | None = None
+    """The manifest of a Job, YAML, that Kubernetes Jobs are made from: then workers run in the cluster."""
+
+    namespace: str = ""
+    """Namespace of the Jobs. Empty: that of the pod that this service runs in."""
+
+    replica: str = Field(default_factory=socket.gethostname)
+    """What this replica calls itself among those that could follow the Jobs."""
+
+    worker_object_store_url: str = ""
+    """The object store, as workers reach it. Empty: `object_store_url`."""
+
+    max_running_jobs: int = Field(default=0, ge=0)
+    """How many jobs have workers at once; the others wait in the order of their creation. 0: what is good for
+    one machine, or any number in a cluster, which has queues of its own."""
+
+    max_attempts: int = Field(default=5, ge=1)
+    """How many lost local workers a job gets over before it fails. In a cluster the job template says so."""
+
+    @property
+    def most_running(self) -> int:
+        """How many jobs have workers at once."""
+        return self.max_running_jobs or (_MOST_AT_ONCE if self.job_template else self.jobs_on_a_machine)
+
+    @property
+    def object_store_of_workers(self) -> str:
+        """The URL of the object store, as workers reach it."""
+        return self.worker_object_store_url or self.object_store_url
+
+    @model_validator(mode="after")
+    def _workers_have_a_place(self) -> Self:
+        if (self.run_directory is None) == (self.job_template is None):
+            raise ValueError(
+                "give LEPTON_RUN_DIRECTORY, for workers on this machine, or LEPTON_JOB_TEMPLATE, for workers "
+                "in a cluster"
+            )
+        return self
 
 
 class ClientSettings(_Settings):

@@ -1,26 +1,16 @@
 """Settings of the compressor, from the environment (`LEPTON_...`)."""
 
-from pathlib import Path
-
-from pydantic import Field
-
-from lepton_common.settings import ClientSettings, DatabaseSettings, ObjectStoreSettings, ServerSettings
+from lepton_common.settings import ClientSettings, DatabaseSettings, ServerSettings, WorkerSettings
 
 
-class Settings(ServerSettings, DatabaseSettings, ObjectStoreSettings, ClientSettings):
-    """What the compressor needs to know."""
+class Settings(ServerSettings, DatabaseSettings, WorkerSettings, ClientSettings):
+    """What the compressor needs to know.
+
+    On one machine one job at a time has a worker: more than one, and they disturb each other's measurements.
+    """
 
     data_ingest_address: str
     """`host:port` of the service that keeps the datasets."""
 
     registry_address: str
     """`host:port` of the service that keeps the models."""
-
-    run_directory: Path
-    """Where local workers keep their process files, their logs and their scratch, on a local disk."""
-
-    max_running_jobs: int = Field(default=1, ge=1)
-    """How many jobs have workers at once. More than one, and they disturb each other's measurements."""
-
-    max_attempts: int = Field(default=5, ge=1)
-    """How many lost workers a job gets over before it fails."""

@@ -1,17 +1,11 @@
 """Settings of the data-ingest service, from the environment (`LEPTON_...`)."""
 
-from pathlib import Path
+from typing import ClassVar
 
-from pydantic import Field
-
-from lepton_common.settings import DatabaseSettings, ObjectStoreSettings, ServerSettings
+from lepton_common.settings import DatabaseSettings, ServerSettings, WorkerSettings
 
 
-class Settings(ServerSettings, DatabaseSettings, ObjectStoreSettings):
-    """What the service needs to know."""
+class Settings(ServerSettings, DatabaseSettings, WorkerSettings):
+    """What the service needs to know; its jobs are the builds of dataset versions."""
 
-    run_directory: Path
-    """Folder of the workers: their logs, and scratch space for the files of the versions they build."""
-
-    max_running: int = Field(default=2, gt=0)
-    """Versions that are built at once; the others wait."""
+    jobs_on_a_machine: ClassVar[int] = 2

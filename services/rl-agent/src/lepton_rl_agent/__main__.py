@@ -4,7 +4,7 @@ from lepton.agent.v1 import agent_pb2
 from lepton.agent.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from lepton.model.v1.model_pb2_grpc import ModelServiceStub
 from lepton_common.jobs.controller import Controller
-from lepton_common.jobs.processes import ProcessLauncher
+from lepton_common.jobs.workplace import open_workplace
 from lepton_common.objects import ObjectStore
 from lepton_common.records import ResourceStore
 from lepton_common.records.database import Database
@@ -24,7 +24,10 @@ async def run() -> None:
     database = await Database.open(settings.database_url)
     store, decisions = ResourceStore(database), await DecisionLog.open(database)
     objects = ObjectStore(settings.object_store_url)
-    launcher = ProcessLauncher(settings.run_directory)
+    workplace = await open_workplace(
+        settings, objects, label="lepton.dev/learning-run", lease="lepton-rl-agent"
+    )
+    launcher = workplace.launcher
     registry = connect(settings.registry_address, settings=settings)
     models = ModelServiceStub(registry)
     records = AgentRecords(
@@ -34,9 +37,9 @@ async def run() -> None:
         LearningKind(records.runs, objects, agents=records.agents, decisions=decisions, models=models),
         launcher,
         objects,
-        object_store_url=settings.object_store_url,
+        object_store_url=settings.object_store_of_workers,
         max_attempts=settings.max_attempts,
-        max_running=settings.max_running_jobs,
+        max_running=settings.most_running,
     )
     service = Service(
         descriptor=agent_pb2.DESCRIPTOR.services_by_name["AgentService"],
@@ -46,8 +49,9 @@ async def run() -> None:
     await serve(
         settings,
         [service],
-        tasks=[controller.run, records.follow_changes],
-        on_stop=[registry.close, decisions.close, store.close],
+        # Each replica acts, and so must hear of changes.
+        tasks=[*workplace.tasks([controller.run]), records.follow_changes],
+        on_stop=[registry.close, decisions.close, workplace.close, store.close],
     )
 
 

@@ -4,6 +4,8 @@
     files       what a job keeps in the object store: its spec, its progress, its outcome
     launcher    the port to where workers run
     processes   its adapter for local processes
+    kubernetes  its adapter for a cluster
+    workplace   the one of them that a service's settings name
     kind        what tells one kind of job from another
     reconciler  one job, one step nearer to its end
     controller  the loop that takes the steps of all jobs

@@ -1,8 +1,12 @@
 """Training Jobs that users apply with kubectl: they become training jobs like any other."""
 
+# What a cluster is seen as is loaded by those who run in one.
+from __future__ import annotations
+
 import asyncio
 import logging
 import re
+from typing import TYPE_CHECKING
 
 import yaml
 from google.protobuf import json_format
@@ -14,14 +18,14 @@ from lepton_common.jobs import files
 from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
 from lepton_common.jobs.kind import says_not_now
-from lepton_common.jobs.kubernetes import KubernetesLauncher, SeenJob
+from lepton_common.jobs.workplace import Workplace
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
-from lepton_trainer.adapters.acceptance import accept
-from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.acceptance import Acceptance
 from lepton_trainer.adapters.ledger import Ledger
-from lepton_trainer.adapters.models import Models
-from lepton_trainer.training import MAX_CLUSTER_WORKERS
+
+if TYPE_CHECKING:
+    from lepton_common.jobs.kubernetes import SeenJob
 
 JOB_LABEL = "lepton.dev/training-job"
 """Label of a Job and its pods: the id of the training job."""
@@ -36,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class Adoption:
-    """Takes over the Jobs that a launcher tells of.
+    """Takes over the Jobs that a workplace tells of.
 
     The pods of such a Job wait until what they are to do is written down. Those of one that cannot be taken
     over are told why, and fail it at once.
@@ -45,23 +49,21 @@ class Adoption:
     def __init__(
         self,
         jobs: Collection[training_pb2.TrainingJob],
-        datasets: Datasets,
-        models: Models,
+        acceptance: Acceptance,
         *,
         controller: Controller[training_pb2.TrainingJob],
-        launcher: KubernetesLauncher,
+        workplace: Workplace,
         objects: ObjectStore,
         ledger: Ledger,
     ) -> None:
-        """Make a training job in `jobs` of every Job that `launcher` tells of."""
+        """Make a training job in `jobs` of every Job that `workplace` tells of."""
         self._jobs = jobs
         self._ledger = ledger
-        self._datasets = datasets
-        self._models = models
+        self._acceptance = acceptance
         self._controller = controller
         self._objects = objects
         self._arrived: asyncio.Queue[SeenJob] = asyncio.Queue()
-        launcher.adopt(self._arrived.put_nowait)
+        workplace.adopt(self._arrived.put_nowait, collection="trainingJobs")
 
     async def run(self) -> None:
         """Take Jobs over as they arrive, until cancelled."""
@@ -85,7 +87,7 @@ class Adoption:
             if known is not None:
                 raise AlreadyExists(f"there is another training job {seen.id!r}: give it another name")
             job.spec.CopyFrom(decode_spec(seen.annotations.get(SPEC_ANNOTATION, ""), workers=seen.workers))
-            dataset = await accept(job.spec, self._datasets, self._models, most_workers=MAX_CLUSTER_WORKERS)
+            dataset = await self._acceptance.accept(job.spec)
             # Its workers are there already.
             life.start(job.status)
             await self._ledger.accept(job, dataset, request_id=seen.uid, uid=seen.uid)

@@ -1,28 +1,21 @@
 """The model of a study's best trial, from the trial's own files to a model version."""
 
-# The types of asynchronous stubs exist for type checkers alone.
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 
-from lepton.model.v1 import model_pb2, model_pb2_grpc
 from lepton.training.v1.study_pb2 import Study
 from lepton.training.v1.training_pb2 import TrainingJob
 from lepton_common.errors import NotFound
 from lepton_common.jobs import files
 from lepton_common.jobs import job as life
 from lepton_common.objects import ObjectStore
-from lepton_common.registration import register
-from lepton_trainer.adapters.models import encode_node
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.lineage import Node
 
 _BLOBS = "models/blobs"
 
 
-async def register_best(
-    study: Study, job: TrainingJob, *, objects: ObjectStore, models: model_pb2_grpc.ModelServiceAsyncStub
-) -> str:
+async def register_best(study: Study, job: TrainingJob, *, objects: ObjectStore, models: Models) -> str:
     """Register what a trial trained; return the version's name, the same for a study at every call.
 
     Args:
@@ -38,13 +31,8 @@ async def register_best(
     output, spec = await asyncio.to_thread(_take_over, objects, job)
     chosen = Node(name=study.name, kind="STUDY", parents=(job.name,))
     lineage = [chosen, *(Node.from_dict(document) for document in spec["lineage"])]
-    return await register(
-        models,
-        output,
-        model=study.spec.training.model,
-        model_format=model_pb2.MODEL_FORMAT_KERAS,
-        lineage=[encode_node(node) for node in lineage],
-        request_id=study.uid,
+    return await models.register(
+        output, model=study.spec.training.model, lineage=lineage, request_id=study.uid
     )
 
 

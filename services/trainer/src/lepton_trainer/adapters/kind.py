@@ -1,13 +1,9 @@
 """Training as a kind of job: what its workers are told, and what becomes of what they made."""
 
-# The types of asynchronous stubs exist for type checkers alone.
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lepton.model.v1 import model_pb2, model_pb2_grpc
 from lepton.training.v1 import training_pb2
 from lepton.training.v1.training_pb2 import TrainingJob
 from lepton_common.jobs import files
@@ -16,10 +12,9 @@ from lepton_common.jobs.kind import Work
 from lepton_common.jobs.launcher import Placement
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
-from lepton_common.registration import register
 from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.ledger import cost_of
-from lepton_trainer.adapters.models import Models, encode_node
+from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.specs import recipe_of
 from lepton_trainer.lineage import Node, chain
 
@@ -36,7 +31,7 @@ class TrainingKind:
         objects: ObjectStore,
         *,
         datasets: Datasets,
-        models: model_pb2_grpc.ModelServiceAsyncStub,
+        models: Models,
         worker: str = WORKER,
         input_memory_bytes: int = 0,
     ) -> None:
@@ -59,7 +54,7 @@ class TrainingKind:
         dataset = await self._datasets.get(job.spec.dataset_version)
         base = None
         if job.spec.HasField("base_model"):
-            base = await Models(self._models).get(job.spec.base_model.model_version)
+            base = await self._models.get(job.spec.base_model.model_version)
         lineage = chain(
             job.name,
             dataset,
@@ -93,13 +88,9 @@ class TrainingKind:
         if job.study:
             return _leave
         spec = await asyncio.to_thread(files.read_spec, self._objects, life.key(job))
-        version = await register(
-            self._models,
-            outcome,
-            model=job.spec.model,
-            model_format=model_pb2.MODEL_FORMAT_KERAS,
-            lineage=[encode_node(Node.from_dict(document)) for document in spec["lineage"]],
-            request_id=job.uid,
+        lineage = [Node.from_dict(document) for document in spec["lineage"]]
+        version = await self._models.register(
+            outcome, model=job.spec.model, lineage=lineage, request_id=job.uid
         )
 
         def write_down(stored: TrainingJob) -> None:

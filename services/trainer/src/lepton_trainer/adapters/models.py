@@ -1,16 +1,20 @@
-"""Model versions to begin with, as the registry tells of them."""
+"""Model versions: those to begin with, as the registry tells of them, and those that were trained."""
 
 # The types of asynchronous stubs exist for type checkers alone.
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from lepton.model.v1 import model_pb2, model_pb2_grpc
 from lepton_common.calls import CALL_SECONDS, answered_by
+from lepton_common.registration import register
 from lepton_trainer.base import BaseModel
 from lepton_trainer.lineage import Node
 
 
 class Models:
-    """Reads model versions."""
+    """Reads model versions, and registers them."""
 
     def __init__(self, stub: model_pb2_grpc.ModelServiceAsyncStub) -> None:
         """Call through `stub`."""
@@ -37,6 +41,29 @@ class Models:
                 for file in version.files
             ],
             lineage=[itself, *(decode_node(node) for node in version.lineage)],
+        )
+
+    async def register(
+        self, output: Mapping[str, Any], *, model: str, lineage: Sequence[Node], request_id: str
+    ) -> str:
+        """Register what a worker has trained; return the version's name.
+
+        Args:
+            output: The worker's.
+            model: `models/{model}`.
+            lineage: Where it came from, nearest first.
+            request_id: With the same one the same version is returned.
+
+        Raises:
+            DependencyUnavailable: The registry does not answer.
+        """
+        return await register(
+            self._stub,
+            output,
+            model=model,
+            model_format=model_pb2.MODEL_FORMAT_KERAS,
+            lineage=[encode_node(node) for node in lineage],
+            request_id=request_id,
         )
 
 

@@ -6,9 +6,6 @@ the study is still the one that was looked at. So a step may be cut off anywhere
 replicas at once: no trial is lost and none made twice.
 """
 
-# The types of asynchronous stubs exist for type checkers alone.
-from __future__ import annotations
-
 import asyncio
 import math
 import time
@@ -18,18 +15,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from lepton.job.v1 import job_pb2
-from lepton.model.v1 import model_pb2_grpc
 from lepton.training.v1 import study_pb2, training_pb2
 from lepton_common.errors import AlreadyExists, EtagMismatch, LeptonError, NotFound, PrivacyBudgetExceeded
 from lepton_common.jobs import job as life
 from lepton_common.jobs.kind import says_not_now
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection, ResourceStore, Transaction
-from lepton_trainer.adapters.acceptance import accept
+from lepton_trainer.adapters.acceptance import Acceptance
 from lepton_trainer.adapters.best_model import kept_epoch, register_best
-from lepton_trainer.adapters.datasets import Datasets
 from lepton_trainer.adapters.ledger import Ledger
-from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.studies import (
     course_of,
     decode_search,
@@ -51,7 +45,7 @@ from lepton_trainer.study import (
     wanted,
     without_value,
 )
-from lepton_trainer.training import MAX_LOCAL_WORKERS, DatasetVersion
+from lepton_trainer.training import DatasetVersion
 
 STUDY_LABEL = "lepton.dev/study"
 """Label of a trial's training job: the id of its study."""
@@ -106,19 +100,15 @@ class StudySearch:
         jobs: Collection[training_pb2.TrainingJob],
         *,
         objects: ObjectStore,
-        datasets: Datasets,
-        models: model_pb2_grpc.ModelServiceAsyncStub,
+        acceptance: Acceptance,
         ledger: Ledger,
-        most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Bring `studies` to their end by means of `jobs`, both in `store`."""
         self._store = store
         self._studies = studies
         self._jobs = jobs
         self._objects = objects
-        self._datasets = datasets
-        self._most_workers = most_workers
-        self._models = models
+        self._acceptance = acceptance
         self._ledger = ledger
         self._courses: dict[str, dict[int, Course]] = {}
         """What ended trials have measured, by the uid of their study: it does not change any more."""
@@ -243,8 +233,7 @@ class StudySearch:
         if await self._jobs.find(trial.training_job) is not None:
             raise AlreadyExists(f"{trial.training_job!r} exists already and is no trial of this study")
         spec = trial_spec(study.spec, decode_trial(trial).parameters)
-        models = Models(self._models)
-        dataset = await accept(spec, self._datasets, models, most_workers=self._most_workers)
+        dataset = await self._acceptance.accept(spec)
         labels = {**study.labels, STUDY_LABEL: study.name.partition("/")[2], TRIAL_LABEL: str(trial.number)}
         job = training_pb2.TrainingJob(
             name=trial.training_job, labels=labels, spec=spec, status=life.queued(), study=study.name
@@ -286,7 +275,10 @@ class StudySearch:
         status = plan.study.status
         try:
             plan.study.model_version = await register_best(
-                plan.seen, await self._jobs.get(name), objects=self._objects, models=self._models
+                plan.seen,
+                await self._jobs.get(name),
+                objects=self._objects,
+                models=self._acceptance.models,
             )
         except LeptonError as error:
             if status.state == job_pb2.JOB_STATE_CANCELLING:

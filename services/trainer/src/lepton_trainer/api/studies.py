@@ -11,13 +11,10 @@ from lepton_common.jobs import job as life
 from lepton_common.jobs.launcher import Launcher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
-from lepton_trainer.adapters.acceptance import fill_in_base
-from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.acceptance import Acceptance
 from lepton_trainer.adapters.ledger import Ledger
-from lepton_trainer.adapters.models import Models
 from lepton_trainer.adapters.studies import check_study
 from lepton_trainer.adapters.study_controller import StudyController
-from lepton_trainer.training import MAX_LOCAL_WORKERS
 
 
 class StudyServicer:
@@ -27,21 +24,17 @@ class StudyServicer:
         self,
         studies: Collection[study_pb2.Study],
         jobs: Collection[training_pb2.TrainingJob],
-        datasets: Datasets,
-        models: Models,
+        acceptance: Acceptance,
         *,
         controller: StudyController,
         launcher: Launcher,
         objects: ObjectStore,
         ledger: Ledger,
-        most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Accept studies that `controller` brings to their end, their trials being among `jobs`."""
         self._studies = studies
         self._jobs = jobs
-        self._datasets = datasets
-        self._most_workers = most_workers
-        self._models = models
+        self._acceptance = acceptance
         self._controller = controller
         self._launcher = launcher
         self._objects = objects
@@ -59,9 +52,9 @@ class StudyServicer:
         )
         # A retry gets what it asked for even when the dataset is gone by now.
         if await self._studies.find(study.name) is None:
-            dataset = await self._datasets.get(study.spec.training.dataset_version)
-            check_study(study.spec, dataset, most_workers=self._most_workers)
-            await fill_in_base(study.spec.training, self._models)
+            dataset = await self._acceptance.datasets.get(study.spec.training.dataset_version)
+            check_study(study.spec, dataset, most_workers=self._acceptance.most_workers)
+            await self._acceptance.fill_in_base(study.spec.training)
         created = await self._studies.create(study, request_id=request.request_id)
         self._controller.wake()
         return study_pb2.CreateStudyResponse(study=created)

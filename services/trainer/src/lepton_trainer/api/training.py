@@ -11,11 +11,8 @@ from lepton_common.jobs.controller import Controller
 from lepton_common.jobs.launcher import Launcher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection
-from lepton_trainer.adapters.acceptance import accept
-from lepton_trainer.adapters.datasets import Datasets
+from lepton_trainer.adapters.acceptance import Acceptance
 from lepton_trainer.adapters.ledger import Ledger, encode_ledger
-from lepton_trainer.adapters.models import Models
-from lepton_trainer.training import MAX_LOCAL_WORKERS
 
 
 class TrainingServicer:
@@ -24,23 +21,19 @@ class TrainingServicer:
     def __init__(
         self,
         jobs: Collection[training_pb2.TrainingJob],
-        datasets: Datasets,
-        models: Models,
+        acceptance: Acceptance,
         *,
         controller: Controller[training_pb2.TrainingJob],
         launcher: Launcher,
         objects: ObjectStore,
         studies: Collection[study_pb2.Study],
         ledger: Ledger,
-        most_workers: int = MAX_LOCAL_WORKERS,
     ) -> None:
         """Accept jobs that `controller` brings to their end; those of `studies` are deleted with them."""
         self._jobs = jobs
         self._ledger = ledger
         self._studies = studies
-        self._datasets = datasets
-        self._most_workers = most_workers
-        self._models = models
+        self._acceptance = acceptance
         self._controller = controller
         self._launcher = launcher
         self._objects = objects
@@ -58,7 +51,7 @@ class TrainingServicer:
         # A retry gets what it asked for even when the dataset is gone by now.
         dataset = None
         if await self._jobs.find(job.name) is None:
-            dataset = await accept(job.spec, self._datasets, self._models, most_workers=self._most_workers)
+            dataset = await self._acceptance.accept(job.spec)
         created = await self._ledger.accept(job, dataset, request_id=request.request_id)
         self._controller.wake()
         return training_pb2.CreateTrainingJobResponse(training_job=created)
@@ -121,7 +114,7 @@ class TrainingServicer:
         self, request: training_pb2.GetPrivacyLedgerRequest, context: Any
     ) -> training_pb2.GetPrivacyLedgerResponse:
         """Tells what private trainings have spent of a dataset's privacy, and what is left."""
-        budget = await self._datasets.privacy_budget(request.dataset)
+        budget = await self._acceptance.datasets.privacy_budget(request.dataset)
         spendings = await self._ledger.of(request.dataset)
         return training_pb2.GetPrivacyLedgerResponse(
             privacy_ledger=encode_ledger(request.dataset, budget, spendings)

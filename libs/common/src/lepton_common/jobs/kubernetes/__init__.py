@@ -6,6 +6,7 @@ sight.py      what of them matters
 names.py      what the objects of a job are called
 manifest.py   from a template and a launch to a Job
 observing.py  from Jobs, pods and events to what is told of an attempt
+sweep.py      pods on nodes that do not answer
 capacity.py   what GPUs there are
 launcher.py   the port, made of these
 election.py   which of several replicas follows the jobs

@@ -11,8 +11,11 @@ from lepton_common.jobs.kubernetes.cluster import Cluster, Document
 
 T = TypeVar("T")
 
-_WATCH_SECONDS = 300
+_LIST_SECONDS = 300
 """After so long everything is listed anew, should an event have been missed."""
+_WATCH_SECONDS = 90
+"""After so long the cluster ends a watch, and the next goes on from there; so one whose connection has died
+without a word is soon known."""
 _PAUSE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -85,9 +88,9 @@ class Informer(Generic[T]):
     async def _follow(self, version: str) -> None:
         loop = asyncio.get_running_loop()
         # Spread, so that informers that were started together do not all list at once.
-        deadline = loop.time() + _WATCH_SECONDS * random.uniform(0.8, 1.2)
+        deadline = loop.time() + _LIST_SECONDS * random.uniform(0.8, 1.2)
         while (left := deadline - loop.time()) > 0:
-            seconds = max(1, int(left))
+            seconds = max(1, min(int(left), _WATCH_SECONDS))
             path = self._cluster.path(self._kind)
             async for event, document in self._cluster.watch(
                 path, seconds=seconds, resourceVersion=version, **self._selectors

@@ -29,14 +29,12 @@ from lepton_common.jobs.kubernetes.informer import Informer
 from lepton_common.jobs.kubernetes.manifest import job_manifest, service_manifest
 from lepton_common.jobs.kubernetes.observing import DELETED, observe
 from lepton_common.jobs.kubernetes.sight import SeenEvent, SeenJob, SeenPod, see_event, see_job, see_pod
+from lepton_common.jobs.kubernetes.sweep import sweep
 from lepton_common.jobs.launcher import LOG_BYTES, Launch, Log, Observation, Phase
 from lepton_common.objects import ObjectStore
 
 _END_SECONDS = 60.0
 """How long workers have to end by themselves once they have told the outcome."""
-_SWEEP_SECONDS = 2.0
-_OVERDUE_SECONDS = 15.0
-"""A pod that should have been gone for so long is on a node that does not answer."""
 _SHOW_SECONDS = 10.0
 """How often a change of the progress alone is shown."""
 _LOOK_SECONDS = 0.2
@@ -53,7 +51,6 @@ class KubernetesLauncher:
         objects: ObjectStore,
         *,
         template: Document,
-        collection: str,
         label: str,
     ) -> None:
         """Prepare; `run` follows the cluster.
@@ -62,18 +59,18 @@ class KubernetesLauncher:
             cluster: Where the Jobs are made.
             objects: Where attempts are begun.
             template: What Jobs are made from; see `manifest.read_template`.
-            collection: The collection of the jobs. Example: "trainingJobs".
             label: The label of their Jobs that has their id. Example: "lepton.dev/training-job".
         """
         self._cluster = cluster
         self._objects = objects
         self._template = template
-        self._collection = collection
+        self._collection = ""
+        """That of the jobs which Jobs of users become; empty where they do not."""
         self._label = label
         self._jobs = Informer(
             cluster,
             "jobs",
-            keep=lambda document: see_job(document, collection=collection, label=label),
+            keep=self._see,
             changed=self._job_changed,
             selectors={"labelSelector": label},
         )
@@ -93,6 +90,8 @@ class KubernetesLauncher:
         self._pods_of: defaultdict[str, dict[str, SeenPod]] = defaultdict(dict)
         """Pods by the names of their Jobs; one that was deleted before it had ended stays with its Job."""
         self._refused: dict[str, SeenEvent] = {}
+        self._launched: set[str] = set()
+        """Keys of jobs whose workers are known to have been given to the cluster."""
         self._attempts: dict[str, tuple[frozenset[str], int]] = {}
         """The number of a job's attempts, and the pods of worker 0 that have begun them."""
         self._shown: dict[str, tuple[job_pb2.JobState.ValueType, float]] = {}
@@ -104,9 +103,17 @@ class KubernetesLauncher:
         """Call `changed` with the key of a job whose Job or pods are not as they were."""
         self._changed = changed
 
-    def adopt(self, arrived: Callable[[SeenJob], None]) -> None:
-        """Call `arrived` with every Job that has the label and that a user has made."""
+    def adopt(self, arrived: Callable[[SeenJob], None], *, collection: str) -> None:
+        """Call `arrived` with every Job that has the label and that a user has made.
+
+        Without this they are nobody's business. Call it before `run`.
+
+        Args:
+            arrived: Called in the event loop.
+            collection: The collection of the jobs that these become. Example: "trainingJobs".
+        """
         self._arrived = arrived
+        self._collection = collection
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
@@ -117,14 +124,14 @@ class KubernetesLauncher:
         async with asyncio.TaskGroup() as group:
             for informer in informers:
                 group.create_task(informer.run())
-            group.create_task(self._sweep())
+            group.create_task(sweep(self._cluster, self._own_pods))
 
     async def start(self, launch: Launch) -> None:
         """Start what is not there yet of an attempt; nothing of one that was started or stopped."""
         await self._synced()
         if (seen := self._seen(launch.job)) is not None and not seen.ours:
             # A user has started it; its workers wait for what was just written down.
-            await asyncio.to_thread(files.mark_launched, self._objects, launch.job)
+            await self._mark_launched(launch.job)
             return
         manifest = job_manifest(self._template, launch, label=self._label)
         name: str = manifest["metadata"]["name"]
@@ -138,16 +145,16 @@ class KubernetesLauncher:
                     self._cluster.path("services"), service_manifest(job, label=self._label)
                 )
         # From here on a Job that is not there was deleted.
-        await asyncio.to_thread(files.mark_launched, self._objects, launch.job)
+        await self._mark_launched(launch.job)
 
     async def observe(self, job: str, attempt: int) -> Observation:
         """Look at an attempt."""
         await self._synced()
         if (seen := self._seen(job)) is None:
-            if not await asyncio.to_thread(files.was_launched, self._objects, job):
+            if not await self._was_launched(job):
                 return Observation(Phase.ABSENT)
             return await self._deleted_or_new(job)
-        if not seen.ours and not await asyncio.to_thread(files.was_launched, self._objects, job):
+        if not seen.ours and not await self._was_launched(job):
             # What the workers do is not written down yet.
             return Observation(Phase.ABSENT)
         pods = [*self._pods_of[seen.name].values()]
@@ -183,7 +190,7 @@ class KubernetesLauncher:
         selector = f"{self._label}={names.job_id(job)}"
         listed = await self._cluster.get(self._cluster.path("jobs"), labelSelector=selector)
         for document in listed["items"]:
-            seen = see_job(document, collection=self._collection, label=self._label)
+            seen = self._see(document)
             if seen.key == job:
                 await self._cluster.delete(self._cluster.path("jobs", seen.name))
 
@@ -230,6 +237,28 @@ class KubernetesLauncher:
             return Observation(Phase.ENDED, DELETED.message, error=DELETED)
         return Observation(Phase.RUNNING)
 
+    async def _mark_launched(self, job: str) -> None:
+        await asyncio.to_thread(files.mark_launched, self._objects, job)
+        self._launched.add(job)
+
+    async def _was_launched(self, job: str) -> bool:
+        """Say whether a job's workers were given to the cluster, which does not change any more."""
+        if job not in self._launched and await asyncio.to_thread(files.was_launched, self._objects, job):
+            self._launched.add(job)
+        return job in self._launched
+
+    def _see(self, document: Document) -> SeenJob:
+        return see_job(document, collection=self._collection, label=self._label)
+
+    def _is_ours(self, job: SeenJob) -> bool:
+        """Say whether the service has made a Job or takes it over."""
+        return job.ours or bool(self._collection)
+
+    def _own_pods(self) -> list[SeenPod]:
+        """The pods, but for those of Jobs that are not ours."""
+        others = {job.name for job in self._jobs.items.values() if not self._is_ours(job)}
+        return [pod for pod in self._pods.items.values() if pod.job not in others]
+
     def _seen(self, key: str) -> SeenJob | None:
         return self._jobs.items.get(self._name_of.get(key, ""))
 
@@ -259,7 +288,8 @@ class KubernetesLauncher:
                 index.pop(job.name, None)
             for by_key in (self._attempts, self._shown):
                 by_key.pop(job.key, None)
-        else:
+            self._launched.discard(job.key)
+        elif self._is_ours(job):
             self._name_of[job.key] = job.name
             if old is None and not job.ours:
                 self._arrived(job)
@@ -282,7 +312,8 @@ class KubernetesLauncher:
 
     async def _keep_log(self, pod: SeenPod) -> None:
         """Keep what a pod wrote, once it has ended, and as soon as it is about to go."""
-        if (job := self._jobs.items.get(pod.job)) is None or job.deleting:
+        job = self._jobs.items.get(pod.job)
+        if job is None or job.deleting or not self._is_ours(job):
             return
         text = await self._log(pod)
         try:
@@ -307,51 +338,6 @@ class KubernetesLauncher:
     def _changed_job(self, name: str) -> None:
         if (job := self._jobs.items.get(name)) is not None:
             self._changed(job.key)
-
-    async def _sweep(self) -> None:
-        """Take pods off the list whose nodes do not answer, so that others can take their place.
-
-        Kubernetes keeps them until the node is back, for it cannot know whether they still write somewhere.
-        These may: every attempt has places of its own.
-        """
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            for pod in [*self._pods.items.values()]:
-                if not pod.deletion_due or pod.phase not in ("Running", "Pending") or not pod.node:
-                    continue
-                try:
-                    if time.time() > pod.deletion_due + _OVERDUE_SECONDS or await self._is_gone(pod.node):
-                        await self._give_up(pod)
-                except LeptonError as error:
-                    _log.warning("a lost pod stays: %s", error, extra={"pod": pod.name})
-
-    async def _give_up(self, pod: SeenPod) -> None:
-        """Say that a pod has failed because of its node, and take it off the list."""
-        _log.warning("a pod is on a node that is gone", extra={"pod": pod.name, "node": pod.node})
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": pod.disrupted or "NodeLost",
-            "message": "its node does not answer",
-        }
-        path = self._cluster.path("pods", pod.name)
-        # A Job makes no other pod before this one has ended, and only its node could say so.
-        with suppress(NotFound):
-            await self._cluster.patch(
-                f"{path}/status", {"status": {"phase": "Failed", "conditions": [condition]}}
-            )
-        await self._cluster.delete(path, grace_seconds=0)
-
-    async def _is_gone(self, node: str) -> bool:
-        """Say whether a node does not answer; no where nobody may tell."""
-        try:
-            document = await self._cluster.get(self._cluster.path("nodes", node))
-        except NotFound:
-            return True
-        except LeptonError:
-            return False
-        conditions = document.get("status", {}).get("conditions", [])
-        return any(each["type"] == "Ready" and each["status"] == "Unknown" for each in conditions)
 
 
 def _is_over(pod: SeenPod) -> bool:

@@ -26,6 +26,9 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PEER_PORT = 7100
 """Where workers find each other."""
 
+_LONGEST_LABEL = 63
+"""Characters of a label's value."""
+
 _LONGEST = 52
 """Pods are called after their Job, with an index and five letters more, in 63."""
 
@@ -37,14 +40,25 @@ def job_name(key: str) -> str:
         key: The job's key. Example: "trainingJobs/digits/8d3f...".
     """
     digest = hashlib.sha256(key.encode()).hexdigest()[:10]
-    return f"{job_id(key)[: _LONGEST - 11].rstrip('-')}-{digest}"
+    return f"{_ids(key)[: _LONGEST - 11].rstrip('-')}-{digest}"
 
 
 def job_id(key: str) -> str:
-    """Return the id that a user gave to a job, as a label may have it."""
-    return re.sub(r"[^a-z0-9-]+", "-", key.split("/")[-2])[:63].strip("-")
+    """Return the id that a user gave to a job, as a label may have it, after those of what it belongs to.
+
+    Args:
+        key: The job's key. Examples: "trainingJobs/digits/8d3f...", "datasets/iris/versions/1/8d3f...".
+
+    Returns:
+        Example: "digits", "iris-1". Of one that is too long the end stays.
+    """
+    return _ids(key)[-_LONGEST_LABEL:].strip("-")
 
 
 def peers(name: str, workers: int) -> list[str]:
     """Return where each worker of a Job listens: names that its headless Service gives to its pods."""
     return [f"{name}-{index}.{name}:{PEER_PORT}" for index in range(workers)]
+
+
+def _ids(key: str) -> str:
+    return re.sub(r"[^a-z0-9-]+", "-", "-".join(key.split("/")[1:-1:2]))
