@@ -36,6 +36,7 @@ async def run() -> None:
             settings,
             [service(repository)],
             tasks=[follower.follow, follower.report],
+            ready=repository.ready.wait,
             on_stop=[repository.drain],
         )
 
