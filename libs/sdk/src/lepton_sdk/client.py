@@ -9,13 +9,14 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lepton_common.errors import InvalidField
-from lepton_common.rpc import connect
+from lepton_common.rpc import LOST_SECONDS, connect
 from lepton_common.settings import ClientSettings
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.agents import Agents
 from lepton_sdk.compression import Compression
 from lepton_sdk.datasets import Datasets
 from lepton_sdk.endpoints import Endpoints
+from lepton_sdk.inference import LOST_SECONDS as INFERENCE_LOST_SECONDS
 from lepton_sdk.inference import Inference
 from lepton_sdk.models import Models
 from lepton_sdk.studies import Studies
@@ -37,7 +38,12 @@ class Client:
         try:
             settings = ClientSettings()
             self._channels = {
-                service: connect(address, settings=settings) for service, address in asdict(addresses).items()
+                service: connect(
+                    address,
+                    settings=settings,
+                    lost_seconds=INFERENCE_LOST_SECONDS if service == "inference" else LOST_SECONDS,
+                )
+                for service, address in asdict(addresses).items()
             }
         except (OSError, ValueError) as wrong:
             raise InvalidField(f"the credentials in the environment (LEPTON_...): {wrong}") from wrong

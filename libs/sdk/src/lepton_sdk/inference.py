@@ -32,6 +32,9 @@ DATATYPES = {
 }
 """numpy dtype of every datatype of a fixed width."""
 
+LOST_SECONDS = 1.6
+"""When an inference server that answers nothing is taken to be lost, and its requests go to another."""
+
 EVERY_OUTPUT: Mapping[str, int] = MappingProxyType({})
 
 
