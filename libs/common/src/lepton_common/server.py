@@ -56,7 +56,7 @@ _STOP_SECONDS = 1.0
 _OPEN_SERVICES = (health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 
-class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # It has no published types.
+class _Health(health.aio.HealthServicer):
     """Health, whose watches can be ended: every channel of ours holds one open (see `rpc`)."""
 
     def __init__(self) -> None:

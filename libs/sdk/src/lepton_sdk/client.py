@@ -8,7 +8,7 @@ import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lepton_common.errors import InvalidField
+from lepton_common.errors import InvalidField, NotFound, PermissionDenied
 from lepton_common.rpc import LOST_SECONDS, connect
 from lepton_common.settings import ClientSettings
 from lepton_sdk.addresses import Addresses
@@ -36,7 +36,7 @@ class Client:
     def __init__(self, addresses: Addresses) -> None:
         self.addresses = addresses
         try:
-            settings = ClientSettings()
+            self._settings = settings = ClientSettings()
             self._channels = {
                 service: connect(
                     address,
@@ -53,7 +53,9 @@ class Client:
         self.compression = Compression(self._channels["compressor"])
         self.models = Models(self._channels["registry"])
         self.endpoints = Endpoints(self._channels["registry"])
-        self.inference = Inference(self._channels["inference"])
+        self.inference = Inference(self._channels["inference"], self._pool_of)
+        self._pools: dict[str, aio.Channel] = {}
+        """Channels to inference pools, by address."""
         self.agents = Agents(self._channels["rl_agent"])
 
     async def __aenter__(self) -> Self:
@@ -91,5 +93,24 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections."""
-        for channel in self._channels.values():
+        for channel in (*self._channels.values(), *self._pools.values()):
             await channel.close()
+
+    async def _pool_of(self, endpoint: str) -> aio.Channel | None:
+        """A channel to the servers of the pool that serves an endpoint; None if that is not known."""
+        try:
+            pool = (await self.endpoints.get(f"endpoints/{endpoint}")).pool
+            known = {each.name: each.address for each in await self.endpoints.pools()}
+        except (NotFound, PermissionDenied):
+            return None
+        address = known.get(pool, "")
+        if address in ("", self.addresses.inference):
+            return None
+        if address not in self._pools:
+            try:
+                self._pools[address] = connect(
+                    address, settings=self._settings, lost_seconds=INFERENCE_LOST_SECONDS
+                )
+            except (OSError, ValueError) as wrong:
+                raise InvalidField(f"pool {pool!r} cannot be asked: {wrong}") from wrong
+        return self._pools[address]

@@ -1,4 +1,4 @@
-"""Servers that vanish without a word, that are restarted in turn, and how often a client may ask for a sign."""
+"""Servers that vanish without a word or are restarted in turn, and how often a client may ask for a sign."""
 
 import asyncio
 import os
@@ -121,7 +121,7 @@ async def load(
             yield under
             for caller in callers:
                 caller.cancel()
-    print(f"{len(under.seconds)} calls, the longest took {max(under.seconds):.2f} s")
+    sys.stdout.write(f"{len(under.seconds)} calls, the longest took {max(under.seconds):.2f} s\n")
 
 
 @pytest.mark.parametrize("request_", [GET, LARGE], ids=["small", "large"])
