@@ -143,10 +143,6 @@ class Process:
         """Gives it other settings, from the next start on."""
         self._settings |= settings
 
-    def change(self, **settings: str) -> None:
-        """Gives it other settings, from the next start on."""
-        self._settings |= settings
-
     def stop(self) -> int:
         """Tells it to stop, and gives its exit status."""
         assert self.process is not None
