@@ -39,7 +39,10 @@ async def test_exit_codes_and_json_with_real_services(cloud: LocalCloud, tmp_pat
     endpoints = cloud.endpoints_file
     status = lepton("-o", "json", "status", endpoints=endpoints)
     assert status.returncode == 0, status.stderr
-    assert {service["health"] for service in json.loads(status.stdout).values()} == {"SERVING"}
+    told = json.loads(status.stdout)
+    [pool] = told.pop("pools")
+    assert (pool["name"], pool["ready"], pool["wanted"]) == ("default", 1, 1)
+    assert {service["health"] for service in told.values()} == {"SERVING"}
 
     missing = lepton("-o", "json", "model", "show", "nope@1", endpoints=endpoints)
     assert missing.returncode == 3

@@ -139,6 +139,10 @@ class Process:
         until(lambda: self._address_file.exists() or process.poll() is not None)
         assert process.poll() is None, self.log.read_text()
 
+    def change(self, **settings: str) -> None:
+        """Gives it other settings, from the next start on."""
+        self._settings |= settings
+
     def stop(self) -> int:
         """Tells it to stop, and gives its exit status."""
         assert self.process is not None

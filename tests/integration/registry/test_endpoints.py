@@ -314,3 +314,70 @@ async def test_a_server_may_be_called_anything(registry: Registry, replica: str)
     await create(registry, "live", target("digits/versions/1"))
     await report(registry, replica, ("live", "digits/versions/1", "READY"))
     assert [status.replica for status in (await get(registry, "endpoints/live")).serving] == [replica]
+
+
+class TestPools:
+    async def test_an_endpoint_is_in_a_pool(self, registry: Registry) -> None:
+        await registry.version()
+        endpoint = await create(registry, "digits", target("digits/versions/1"))
+        assert endpoint.pool == "default"
+
+        endpoint.pool = "large"
+        assert (await update(registry, endpoint)).pool == "large"
+
+    async def test_a_server_hears_of_the_endpoints_of_its_pool(self, registry: Registry) -> None:
+        await registry.version()
+        for pool in ("", "large", "large"):
+            count = len((await call(registry.endpoints.ListEndpoints, pb.ListEndpointsRequest())).endpoints)
+            request = pb.CreateEndpointRequest(
+                endpoint_id=f"e{count}",
+                endpoint=pb.Endpoint(targets=[target("digits/versions/1")], pool=pool),
+            )
+            await call(registry.endpoints.CreateEndpoint, request)
+
+        async def told(pool: str) -> list[str]:
+            stream = registry.endpoints.WatchEndpoints(pb.WatchEndpointsRequest(pool=pool))
+            async with streaming(stream) as responses:
+                async for response in responses:
+                    return [endpoint.name for endpoint in response.endpoints]
+            return []
+
+        assert await told("default") == ["endpoints/e0"]
+        assert await told("large") == ["endpoints/e1", "endpoints/e2"]
+        assert await told("") == ["endpoints/e0", "endpoints/e1", "endpoints/e2"]
+
+    async def test_pools_are_those_that_endpoints_name_and_servers_report(self, registry: Registry) -> None:
+        await registry.version()
+        await create(registry, "digits", target("digits/versions/1"))
+        for replica in ("b", "a"):
+            request = pb.ReportReplicaRequest(
+                replica=replica, pool="large", pool_address="large:7000", device="cuda"
+            )
+            await call(registry.endpoints.ReportReplica, request)
+
+        pools = (await call(registry.endpoints.ListPools, pb.ListPoolsRequest())).pools
+
+        assert [(each.name, each.ready, each.wanted, each.address) for each in pools] == [
+            ("default", 0, 0, ""),
+            ("large", 2, 2, "large:7000"),
+        ]
+        assert pools[0].message == "no server reports for it"
+        assert [(each.replica, each.device) for each in pools[1].replicas] == [("a", "cuda"), ("b", "cuda")]
+
+    async def test_a_server_that_comes_back_in_another_pool_is_in_that_one_alone(
+        self, registry: Registry
+    ) -> None:
+        for pool in ("", "large"):
+            await call(registry.endpoints.ReportReplica, pb.ReportReplicaRequest(replica="a", pool=pool))
+
+        pools = (await call(registry.endpoints.ListPools, pb.ListPoolsRequest())).pools
+
+        assert [each.name for each in pools] == ["large"]
+
+    async def test_a_server_that_reports_no_more_is_gone(
+        self, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await call(registry.endpoints.ReportReplica, pb.ReportReplicaRequest(replica="a"))
+        monkeypatch.setattr(reports, "LIFETIME", timedelta(seconds=-1))
+
+        assert not (await call(registry.endpoints.ListPools, pb.ListPoolsRequest())).pools

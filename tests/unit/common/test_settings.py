@@ -39,6 +39,10 @@ def test_beyond_loopback_callers_must_be_known(name: str, listen: str) -> None:
         ServerSettings.model_validate({name: listen})
 
 
+def test_health_alone_may_be_asked_by_anyone() -> None:
+    assert ServerSettings(health_listen="0.0.0.0:7001").health_listen == "0.0.0.0:7001"
+
+
 @pytest.mark.parametrize("way_out", [{"token_file": Path("tokens.json")}, {"allow_insecure": True}])
 def test_credentials_or_an_explicit_wish_open_the_server_to_others(way_out: dict[str, object]) -> None:
     settings = ServerSettings.model_validate({"listen": "0.0.0.0:7001", **way_out})

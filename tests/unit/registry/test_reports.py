@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lepton_registry.reports import counts, endpoint_of, report_name
+from lepton_registry.reports import counts, parent_of, report_name
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -19,6 +19,6 @@ def test_a_report_counts_for_half_a_minute(seconds: float, expected: bool) -> No
 @pytest.mark.parametrize("replica", ["a", "host-17", "../../x", "é\n", "x" * 253])
 def test_a_report_has_a_name_whatever_the_server_is_called(replica: str) -> None:
     name = report_name("endpoints/digits", replica)
-    assert endpoint_of(name) == "endpoints/digits"
+    assert parent_of(name) == "endpoints/digits"
     assert name.rsplit("/", 1)[1].isalnum()
     assert name != report_name("endpoints/digits", replica + "'")

@@ -25,24 +25,33 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 # Every method may be sent twice: creates carry a request id, writes of uploads their offset. Streams are
 # covered as long as no response has arrived; from there on it is the caller's to go on. With the waits
-# of about 0.2, 0.6, 1.8 and 5 seconds a service can be restarted under its callers.
+# of about 0.1, 0.4, 1.6 and 5 seconds a service can be restarted under its callers.
 _SERVICE_CONFIG = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
+        # Each server tells of its health as long as a connection to it is there. One that says that it is
+        # on its way out gets no new calls from then on.
+        "healthCheckConfig": {"serviceName": ""},
         "methodConfig": [
             {
                 "name": [{}],
                 "retryPolicy": {
                     "maxAttempts": 5,
-                    "initialBackoff": "0.2s",
+                    "initialBackoff": "0.1s",
                     "maxBackoff": "5s",
-                    "backoffMultiplier": 3,
+                    "backoffMultiplier": 4,
                     "retryableStatusCodes": ["UNAVAILABLE"],
                 },
             }
         ],
     }
 )
+
+LOST_SECONDS = 5.0
+"""When a peer that answers nothing any more, not even a ping, is taken to be lost."""
+
+# gRPC sends no ping sooner after another.
+_PING_SECONDS = 1.0
 
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.service_config", _SERVICE_CONFIG),
@@ -51,8 +60,10 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.enable_retries", 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # Pings go on however long a call is silent.
+    ("grpc.http2.max_pings_without_data", 0),
+    # What is kept of a call in order to make it again; by default too little for one large image.
+    ("grpc.per_rpc_retry_buffer_size", 4 * 1024 * 1024),
     # gRPC's own defaults (1 s growing to 2 min) would outlast the retries above.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
@@ -61,15 +72,22 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
-def connect(address: str, *, settings: ClientSettings | None = None) -> grpc.aio.Channel:
+def connect(
+    address: str, *, settings: ClientSettings | None = None, lost_seconds: float = LOST_SECONDS
+) -> grpc.aio.Channel:
     """Opens a channel: keep-alive, retries, every address behind the name in turn, TLS and token by settings.
 
     Connecting happens in the background and again whenever it is needed. Close the channel when done.
+
+    A machine that is lost closes no connection: only pings tell. Calls that it has not begun to answer when
+    it is taken to be lost are made again, elsewhere if there is somewhere else.
 
     Args:
         address: `host:port`; each address the host resolves to gets its share of the calls. Or a list of
             addresses as gRPC writes it, `ipv4:10.0.0.7:7001,10.0.0.8:7001`.
         settings: token and certificates. None: neither.
+        lost_seconds: when a peer that does not answer pings is taken to be lost, if a call waits for it; more
+            than 1.
 
     Raises:
         OSError: a file of the settings cannot be read.
@@ -79,16 +97,30 @@ def connect(address: str, *, settings: ClientSettings | None = None) -> grpc.aio
     token = _token_source(settings)
     target = address if address.startswith(("ipv4:", "ipv6:")) else f"dns:///{address}"
     interceptors = _carriers(token)
+    channel_options = [*_OPTIONS, *_keepalive(lost_seconds)]
     if settings.tls_ca is not None:
         credentials = channel_credentials(
             settings.tls_ca, certificate=settings.tls_certificate, key=settings.tls_key
         )
-        return grpc.aio.secure_channel(target, credentials, _OPTIONS, interceptors=interceptors)
+        return grpc.aio.secure_channel(target, credentials, channel_options, interceptors=interceptors)
     if token is not None and not (settings.allow_insecure or is_loopback(address)):
         raise ValueError(
             f"the token for {address} would be readable on the network: give tls_ca, or set allow_insecure"
         )
-    return grpc.aio.insecure_channel(target, _OPTIONS, interceptors=interceptors)
+    return grpc.aio.insecure_channel(target, channel_options, interceptors=interceptors)
+
+
+def _keepalive(lost_seconds: float) -> list[tuple[str, Any]]:
+    """Asks for a sign after some silence, and waits for it for what is left of the time."""
+    silence_seconds = max(_PING_SECONDS, 0.4 * lost_seconds)
+    wait_ms = round((lost_seconds - silence_seconds) * 1000)
+    return [
+        ("grpc.keepalive_time_ms", round(silence_seconds * 1000)),
+        # TCP's limit too, for bytes that nobody confirms.
+        ("grpc.keepalive_timeout_ms", wait_ms),
+        # gRPC forgets the other one of a ping that it had to put off, because another was just sent.
+        ("grpc.http2.ping_timeout_ms", wait_ms),
+    ]
 
 
 @asynccontextmanager

@@ -37,20 +37,46 @@ from lepton_common.methods import Service, open_methods
 from lepton_common.settings import ServerSettings
 from lepton_common.telemetry.logs import configure_logging
 from lepton_common.telemetry.metrics import MetricsEndpoint
-from lepton_common.transport import bind, options
+from lepton_common.transport import bind, bind_health, options
 
-__all__ = ["Background", "Server", "Service", "main", "serve"]
+__all__ = ["Background", "Ready", "Server", "Service", "main", "serve"]
 
 _LOG = logging.getLogger(__name__)
 
 Background = Callable[[], Coroutine[Any, Any, None]]
 """A coroutine function that runs beside the server."""
 
-# What still runs after the drain (a watch of health, an open reflection stream) gets this long.
+Ready = Callable[[], Awaitable[object]]
+"""A coroutine function that returns when the server can do its work."""
+
+# What still runs after the drain (an open reflection stream, the last bytes of an answer) gets this long.
 _STOP_SECONDS = 1.0
 
 # What every server has beside its own services, open to everyone.
 _OPEN_SERVICES = (health.SERVICE_NAME, reflection.SERVICE_NAME)
+
+
+class _Health(health.aio.HealthServicer):
+    """Health, whose watches can be ended: every channel of ours holds one open (see `rpc`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watches: set[asyncio.Task[Any]] = set()
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
+        """Tells the status, now and when it changes."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._watches.add(task)
+        try:
+            await super().Watch(request, context)
+        finally:
+            self._watches.discard(task)
+
+    def end_watches(self) -> None:
+        """Ends all watches."""
+        for task in self._watches:
+            task.cancel()
 
 
 class Server:
@@ -60,21 +86,31 @@ class Server:
         settings: how it listens and whom it admits.
         services: what it offers.
         tasks: coroutine functions that run while it serves and are cancelled when it has drained.
+        ready: awaited before health says of the services that they serve; calls are answered before, and
+            of the server as a whole (the empty name) health says so at once. None: ready at once.
     """
 
     def __init__(
-        self, settings: ServerSettings, services: Sequence[Service], *, tasks: Sequence[Background] = ()
+        self,
+        settings: ServerSettings,
+        services: Sequence[Service],
+        *,
+        tasks: Sequence[Background] = (),
+        ready: Ready | None = None,
     ) -> None:
         self._settings = settings
         self._services = tuple(services)
-        self._backgrounds = tuple(tasks)
-        self._health = health.aio.HealthServicer()
+        self._backgrounds = (*tasks, self._announce) if ready else tuple(tasks)
+        self._ready = ready
+        self._health = _Health()
         self._lifetime = Lifetime(settings.default_deadline_seconds)
         self._resources = ExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[BaseException] | None = None
         self._server: grpc.aio.Server | None = None
+        self._health_server: grpc.aio.Server | None = None
         self.address = ""
+        self.health_address = ""
         self.metrics_address = ""
 
     async def start(self) -> str:
@@ -92,6 +128,12 @@ class Server:
         self._failure = asyncio.get_running_loop().create_future()
         self._server = self._build(credentials)
         address = bind(self._server, settings)
+        await self._set_ready(self._ready is None)
+        if settings.health_listen:
+            self._health_server = grpc.aio.server(options=options(settings))
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
+            self.health_address = bind_health(self._health_server, settings.health_listen)
+            await self._health_server.start()
         if settings.metrics_listen:
             endpoint = MetricsEndpoint(settings.metrics_listen, credentials=credentials)
             self.metrics_address = self._resources.enter_context(endpoint).address
@@ -100,8 +142,6 @@ class Server:
             task = asyncio.create_task(background())
             task.add_done_callback(self._note_failure)
             self._tasks.append(task)
-        for name in ("", *(service.descriptor.full_name for service in self._services)):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self.address = address
         if settings.address_file is not None:
             _write_whole(settings.address_file, address)
@@ -131,6 +171,20 @@ class Server:
         reflection.enable_server_reflection([*names, *_OPEN_SERVICES], server)
         return server
 
+    async def _announce(self) -> None:
+        """Says that the services serve, once they are ready to."""
+        assert self._ready is not None
+        await self._ready()
+        await self._set_ready(True)
+        _LOG.info("ready")
+
+    async def _set_ready(self, ready: bool) -> None:
+        response = health_pb2.HealthCheckResponse
+        for service in self._services:
+            await self._health.set(
+                service.descriptor.full_name, response.SERVING if ready else response.NOT_SERVING
+            )
+
     def _note_failure(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or self._failure is None or self._failure.done():
             return
@@ -157,7 +211,11 @@ class Server:
             path.unlink(missing_ok=True)
         await self._health.enter_graceful_shutdown()
         await self._lifetime.drain(self._settings.drain_seconds)
+        self._health.end_watches()
         await server.stop(_STOP_SECONDS)
+        # Last, so that a probe hears of the drain as long as there is one.
+        if self._health_server is not None:
+            await self._health_server.stop(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -178,6 +236,7 @@ async def serve(
     services: Sequence[Service],
     *,
     tasks: Sequence[Background] = (),
+    ready: Ready | None = None,
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
@@ -186,6 +245,7 @@ async def serve(
         settings: see `Server`.
         services: see `Server`.
         tasks: see `Server`. One that dies is logged and ends the process.
+        ready: see `Server`.
         on_stop: awaited in order when the server has drained.
 
     Raises:
@@ -197,11 +257,16 @@ async def serve(
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, told_to_stop.set)
-    server = Server(settings, services, tasks=tasks)
+    server = Server(settings, services, tasks=tasks, ready=ready)
     try:
         address = await server.start()
         names = [service.descriptor.full_name for service in services]
-        facts = {"address": address, "metrics_address": server.metrics_address, "services": names}
+        facts = {
+            "address": address,
+            "health_address": server.health_address,
+            "metrics_address": server.metrics_address,
+            "services": names,
+        }
         _LOG.info("serving", extra=facts)
         failure = await _either(server, told_to_stop)
         for number in signals:

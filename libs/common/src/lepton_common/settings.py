@@ -32,6 +32,10 @@ class ServerSettings(_Settings):
     address_file: Path | None = None
     """Where the bound `host:port` is written, in one step, when the server is ready."""
 
+    health_listen: str = ""
+    """`host:port` where health alone is answered, without TLS or a token, for probes that know neither (the
+    kubelet's). Empty: none. It tells nothing else, so it may be reached from anywhere."""
+
     metrics_listen: str = ""
     """`host:port` of the Prometheus endpoint `/metrics` over HTTP. Empty: none."""
 
@@ -55,6 +59,10 @@ class ServerSettings(_Settings):
 
     drain_seconds: float = Field(default=20.0, ge=0)
     """How long calls in flight may take to end once the server was told to stop."""
+
+    max_connection_age_seconds: float = Field(default=600.0, ge=0)
+    """About when a connection is told to go, so that clients look for new replicas. Calls in flight end on it
+    in their own time. 0: never."""
 
     default_deadline_seconds: float = Field(default=60.0, gt=0)
     """Deadline of a unary call whose caller set none."""

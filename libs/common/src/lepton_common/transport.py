@@ -10,6 +10,11 @@ from lepton_common.tls import server_credentials
 
 _LOG = logging.getLogger(__name__)
 
+_LEAST_PING_INTERVAL_MS = 200
+
+# What gRPC takes for no limit.
+_NEVER = 2**31 - 1
+
 
 def options(settings: ServerSettings) -> list[tuple[str, int]]:
     """Gives the channel arguments of a server."""
@@ -22,12 +27,29 @@ def options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # What `rpc.connect` sends must not count as abuse.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        # Makes clients resolve names again now and then, so that new replicas get their share. Calls in
-        # flight go on over the old connection.
-        ("grpc.max_connection_age_ms", 600_000),
+        # A client is cut off at the third ping that comes sooner after another than this. `rpc.connect` sends
+        # one a second at most.
+        ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MS),
+        ("grpc.http2.max_ping_strikes", 2),
+        # gRPC spreads it by a tenth, so that connections that began together do not end together.
+        ("grpc.max_connection_age_ms", round(settings.max_connection_age_seconds * 1000) or _NEVER),
     ]
+
+
+def bind_health(server: grpc.aio.Server, address: str) -> str:
+    """Takes an address for health alone, in plain text.
+
+    Returns:
+        The bound `host:port`.
+
+    Raises:
+        OSError: the address cannot be taken.
+    """
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}") from error
+    return f"{address.rpartition(':')[0]}:{port}"
 
 
 def bind(server: grpc.aio.Server, settings: ServerSettings) -> str:

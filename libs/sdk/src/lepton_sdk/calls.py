@@ -121,9 +121,10 @@ async def watch(
 
 def is_away(failure: aio.AioRpcError) -> bool:
     """Whether nobody answered, or only to say goodbye: the same call may be answered in a moment."""
-    return failure.code() == grpc.StatusCode.UNAVAILABLE and (
-        not is_answer(failure) or isinstance(from_rpc_error(failure), ShuttingDown)
-    )
+    if is_answer(failure):
+        return isinstance(from_rpc_error(failure), ShuttingDown)
+    # Cancelled, and not by us: gRPC cuts off what comes while it shuts down.
+    return failure.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 def named(failure: aio.AioRpcError) -> LeptonError:

@@ -8,14 +8,15 @@ import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lepton_common.errors import InvalidField
-from lepton_common.rpc import connect
+from lepton_common.errors import InvalidField, NotFound, PermissionDenied
+from lepton_common.rpc import LOST_SECONDS, connect
 from lepton_common.settings import ClientSettings
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.agents import Agents
 from lepton_sdk.compression import Compression
 from lepton_sdk.datasets import Datasets
 from lepton_sdk.endpoints import Endpoints
+from lepton_sdk.inference import LOST_SECONDS as INFERENCE_LOST_SECONDS
 from lepton_sdk.inference import Inference
 from lepton_sdk.models import Models
 from lepton_sdk.studies import Studies
@@ -35,9 +36,14 @@ class Client:
     def __init__(self, addresses: Addresses) -> None:
         self.addresses = addresses
         try:
-            settings = ClientSettings()
+            self._settings = settings = ClientSettings()
             self._channels = {
-                service: connect(address, settings=settings) for service, address in asdict(addresses).items()
+                service: connect(
+                    address,
+                    settings=settings,
+                    lost_seconds=INFERENCE_LOST_SECONDS if service == "inference" else LOST_SECONDS,
+                )
+                for service, address in asdict(addresses).items()
             }
         except (OSError, ValueError) as wrong:
             raise InvalidField(f"the credentials in the environment (LEPTON_...): {wrong}") from wrong
@@ -47,7 +53,9 @@ class Client:
         self.compression = Compression(self._channels["compressor"])
         self.models = Models(self._channels["registry"])
         self.endpoints = Endpoints(self._channels["registry"])
-        self.inference = Inference(self._channels["inference"])
+        self.inference = Inference(self._channels["inference"], self._pool_of)
+        self._pools: dict[str, aio.Channel] = {}
+        """Channels to inference pools, by address."""
         self.agents = Agents(self._channels["rl_agent"])
 
     async def __aenter__(self) -> Self:
@@ -85,5 +93,24 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections."""
-        for channel in self._channels.values():
+        for channel in (*self._channels.values(), *self._pools.values()):
             await channel.close()
+
+    async def _pool_of(self, endpoint: str) -> aio.Channel | None:
+        """A channel to the servers of the pool that serves an endpoint; None if that is not known."""
+        try:
+            pool = (await self.endpoints.get(f"endpoints/{endpoint}")).pool
+            known = {each.name: each.address for each in await self.endpoints.pools()}
+        except (NotFound, PermissionDenied):
+            return None
+        address = known.get(pool, "")
+        if address in ("", self.addresses.inference):
+            return None
+        if address not in self._pools:
+            try:
+                self._pools[address] = connect(
+                    address, settings=self._settings, lost_seconds=INFERENCE_LOST_SECONDS
+                )
+            except (OSError, ValueError) as wrong:
+                raise InvalidField(f"pool {pool!r} cannot be asked: {wrong}") from wrong
+        return self._pools[address]

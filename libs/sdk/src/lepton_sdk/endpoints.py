@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Iterable, Sequence
 
 from grpc import aio
 
@@ -22,12 +23,13 @@ class Endpoints:
         targets: dict[str, int],
         *,
         batching: endpoint_pb2.Batching | None = None,
+        pool: str = "",
         request_id: str = "",
     ) -> endpoint_pb2.Endpoint:
-        """Serve versions (name -> weight) under the id `endpoint`."""
+        """Serve versions (name -> weight) under the id `endpoint`, on the servers of a pool."""
         request = endpoint_pb2.CreateEndpointRequest(
             endpoint_id=endpoint,
-            endpoint=endpoint_pb2.Endpoint(targets=_targets(targets), batching=batching),
+            endpoint=endpoint_pb2.Endpoint(targets=_targets(targets), batching=batching, pool=pool),
             request_id=request_id or str(uuid.uuid4()),
         )
         return (await call(self._stub.CreateEndpoint, request)).endpoint
@@ -52,13 +54,15 @@ class Endpoints:
         targets: dict[str, int],
         *,
         batching: endpoint_pb2.Batching | None = None,
+        pool: str = "",
     ) -> endpoint_pb2.Endpoint:
-        """Replace the targets (version name -> weight), and the batching if one is given."""
+        """Replace the targets (version name -> weight), and the batching and the pool if they are given."""
         endpoint = await self.get(name)
         del endpoint.targets[:]
         endpoint.targets.extend(_targets(targets))
         if batching is not None:
             endpoint.batching.CopyFrom(batching)
+        endpoint.pool = pool or endpoint.pool
         return (
             await call(
                 self._stub.UpdateEndpoint,
@@ -66,12 +70,17 @@ class Endpoints:
             )
         ).endpoint
 
-    async def put(self, endpoint: str, targets: dict[str, int]) -> endpoint_pb2.Endpoint:
-        """Serve these targets under the id `endpoint`, whether or not it exists."""
+    async def put(self, endpoint: str, targets: dict[str, int], *, pool: str = "") -> endpoint_pb2.Endpoint:
+        """Serve these targets under the id `endpoint`, whether or not it exists; one that does keeps its pool
+        where none is given."""
         try:
-            return await self.create(endpoint, targets)
+            return await self.create(endpoint, targets, pool=pool)
         except AlreadyExists:
-            return await self.update(f"endpoints/{endpoint}", targets)
+            return await self.update(f"endpoints/{endpoint}", targets, pool=pool)
+
+    async def pools(self) -> Sequence[endpoint_pb2.Pool]:
+        """The pools of inference servers, with how many servers each has and why some are missing."""
+        return (await call(self._stub.ListPools, endpoint_pb2.ListPoolsRequest())).pools
 
     async def delete(self, name: str) -> None:
         """Stop serving under this name."""
@@ -82,7 +91,8 @@ class Endpoints:
 
         Raises:
             InvalidModel: a server could not load a target; the text says why.
-            DeadlineExceeded: no server had loaded all of them in time.
+            DeadlineExceeded: no server had loaded all of them in time; the text says why servers are
+                missing.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
@@ -100,10 +110,20 @@ class Endpoints:
             if wanted <= ready:
                 return endpoint
             if clock() > deadline:
+                reason = pool_trouble(endpoint, await self.pools())
                 raise DeadlineExceeded(
                     f"no inference server had loaded {', '.join(sorted(wanted - ready))} within {seconds:g} s"
+                    f"{f': {reason}' if reason else ''}"
                 )
             await asyncio.sleep(0.2)
+
+
+def pool_trouble(endpoint: endpoint_pb2.Endpoint, pools: Iterable[endpoint_pb2.Pool]) -> str:
+    """Why the pool of an endpoint lacks servers; empty if it lacks none."""
+    for pool in pools:
+        if pool.name == endpoint.pool and pool.message:
+            return f"pool {pool.name!r} has {pool.ready} of {pool.wanted} servers: {pool.message}"
+    return ""
 
 
 def _targets(targets: dict[str, int]) -> list[endpoint_pb2.TrafficTarget]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from grpc import aio
 
 from inference import grpc_service_pb2, grpc_service_pb2_grpc
-from lepton_common.errors import InvalidField, Unimplemented
+from lepton_common.errors import InvalidField, NotFound, Unimplemented
 from lepton_sdk.calls import call
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Answer = TypeVar("Answer")
 
 DATATYPES = {
     "BOOL": "bool",
@@ -32,6 +34,9 @@ DATATYPES = {
 }
 """numpy dtype of every datatype of a fixed width."""
 
+LOST_SECONDS = 1.6
+"""When an inference server that answers nothing is taken to be lost, and its requests go to another."""
+
 EVERY_OUTPUT: Mapping[str, int] = MappingProxyType({})
 
 
@@ -47,16 +52,28 @@ class Prediction:
     """What the server says of the answer, such as the digest of the model."""
 
 
-class Inference:
-    """Calls of the inference service."""
+Elsewhere = Callable[[str], Awaitable[aio.Channel | None]]
+"""Finds the servers of an endpoint that those asked first do not have; None: there are no others."""
 
-    def __init__(self, channel: aio.Channel) -> None:
+
+class Inference:
+    """Calls of the inference service.
+
+    Args:
+        channel: to the servers that are asked first.
+        elsewhere: asked about an endpoint that they do not have. What it found is remembered.
+    """
+
+    def __init__(self, channel: aio.Channel, elsewhere: Elsewhere | None = None) -> None:
         self._stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self._elsewhere = elsewhere
+        self._stubs: dict[str, grpc_service_pb2_grpc.GRPCInferenceServiceAsyncStub] = {}
+        """Of endpoints that were found elsewhere."""
 
     async def metadata(self, endpoint: str, *, version: str = "") -> grpc_service_pb2.ModelMetadataResponse:
         """Names, datatypes and shapes of what the endpoint takes and gives."""
         request = grpc_service_pb2.ModelMetadataRequest(name=endpoint, version=version)
-        return await call(self._stub.ModelMetadata, request)
+        return await self._ask(endpoint, lambda stub: call(stub.ModelMetadata, request))
 
     async def predict(
         self,
@@ -81,7 +98,22 @@ class Inference:
             TensorMismatch: names, datatypes or shapes are not the model's.
         """
         request = encode(endpoint, inputs, outputs=outputs, version=version)
-        return decode(await call(self._stub.ModelInfer, request, seconds=seconds))
+        return decode(await self._ask(endpoint, lambda stub: call(stub.ModelInfer, request, seconds=seconds)))
+
+    async def _ask(
+        self,
+        endpoint: str,
+        ask: Callable[[grpc_service_pb2_grpc.GRPCInferenceServiceAsyncStub], Awaitable[Answer]],
+    ) -> Answer:
+        """Ask the servers that have the endpoint: those of its pool, if the others do not know it."""
+        try:
+            return await ask(self._stubs.get(endpoint, self._stub))
+        except NotFound:
+            channel = await self._elsewhere(endpoint) if self._elsewhere else None
+            if channel is None:
+                raise
+        self._stubs[endpoint] = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        return await ask(self._stubs[endpoint])
 
 
 def encode(

@@ -1,5 +1,6 @@
 """`python -m lepton_inference`: reads the settings, puts the parts together, serves."""
 
+from lepton.endpoint.v1 import endpoint_pb2
 from lepton_common.objects import ObjectStore
 from lepton_common.rpc import connect
 from lepton_common.server import main, serve
@@ -29,13 +30,21 @@ async def run() -> None:
     ServingMetrics(repository).register()
     async with connect(settings.registry_address, settings=settings) as channel:
         registry = RegistryClient(
-            channel, replica=settings.replica, snapshot=settings.run_directory / "endpoints.binpb"
+            channel,
+            endpoint_pb2.ReportReplicaRequest(
+                replica=settings.replica,
+                pool=settings.pool,
+                pool_address=settings.pool_address,
+                device=settings.device,
+            ),
+            snapshot=settings.run_directory / "endpoints.binpb",
         )
         follower = Follower(registry, repository, loader=loader)
         await serve(
             settings,
             [service(repository)],
             tasks=[follower.follow, follower.report],
+            ready=repository.ready.wait,
             on_stop=[repository.drain],
         )
 

@@ -12,7 +12,8 @@ from lepton_inference.serving import Load, ServedEndpoint
 class Repository:
     """Endpoints by name. To be used from one event loop.
 
-    `changed` is set whenever the state of a version changes; who waits for it clears it.
+    `changed` is set whenever the state of a version changes; who waits for it clears it. `ready` is set for
+    good when `is_ready` has first been true.
     """
 
     def __init__(self, load: Load, *, limits: BatchLimits) -> None:
@@ -24,6 +25,7 @@ class Repository:
         self._known = False
         self._settled = False
         self.changed = asyncio.Event()
+        self.ready = asyncio.Event()
 
     @property
     def is_ready(self) -> bool:
@@ -78,4 +80,6 @@ class Repository:
     def _on_change(self) -> None:
         if self._known and not any(deployment.is_pending for _, deployment in self.deployments()):
             self._settled = True
+        if self.is_ready:
+            self.ready.set()
         self.changed.set()

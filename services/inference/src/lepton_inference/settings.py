@@ -22,6 +22,12 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     replica: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", min_length=1)
     """Id of this server, unique among those that live."""
 
+    pool: str = Field(default="default", pattern="^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
+    """The pool of this server: it serves the endpoints that name it."""
+
+    pool_address: str = ""
+    """`host:port` where clients reach the servers of its pool. Empty: clients are not told."""
+
     device: Device = "cpu"
     """Where models run."""
 

@@ -12,14 +12,14 @@ def counts(reported: datetime, now: datetime) -> bool:
     return now - reported <= LIFETIME
 
 
-def report_name(endpoint: str, replica: str) -> str:
-    """Return the name under which the report of one server on one endpoint is kept.
+def report_name(parent: str, replica: str) -> str:
+    """Return the name under which the report of one server on one endpoint, or on its pool, is kept.
 
     A server's id may hold any character, so its digest stands for it.
     """
-    return f"{endpoint}/replicas/{hashlib.sha256(replica.encode()).hexdigest()[:32]}"
+    return f"{parent}/replicas/{hashlib.sha256(replica.encode()).hexdigest()[:32]}"
 
 
-def endpoint_of(report: str) -> str:
-    """Return the name of the endpoint that a report is on."""
+def parent_of(report: str) -> str:
+    """Return the name of the endpoint or pool that a report is on."""
     return report.rsplit("/", 2)[0]

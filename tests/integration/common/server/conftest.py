@@ -12,7 +12,7 @@ from lepton.dataset.v1 import dataset_pb2 as pb
 from lepton.dataset.v1 import dataset_pb2_grpc
 from lepton_common.request_id import REQUEST_ID
 from lepton_common.rpc import connect
-from lepton_common.server import Background, Server, Service
+from lepton_common.server import Background, Ready, Server, Service
 from lepton_common.settings import ClientSettings, ServerSettings
 
 Stub = Any
@@ -115,11 +115,17 @@ async def cleanup() -> AsyncIterator[contextlib.AsyncExitStack]:
 async def start(first: Subject, cleanup: contextlib.AsyncExitStack) -> Callable[..., Awaitable[Server]]:
     """Starts servers on loopback with the settings given; they end with the test."""
 
-    async def starter(*services: Service, tasks: Sequence[Background] = (), **settings: Any) -> Server:
+    async def starter(
+        *services: Service,
+        tasks: Sequence[Background] = (),
+        ready: Ready | None = None,
+        **settings: Any,
+    ) -> Server:
         server = Server(
             ServerSettings.model_validate({"drain_seconds": 2, **settings}),
             services or [first.service],
             tasks=tasks,
+            ready=ready,
         )
         return await cleanup.enter_async_context(server)
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from lepton.dataset.v1 import dataset_pb2 as pb
 from lepton_common import errors
@@ -84,6 +84,64 @@ class TestReadiness:
 
         with pytest.raises(OSError, match="in use"):
             await start(metrics_listen=server.metrics_address)
+
+    async def test_it_serves_before_it_says_so(self, start: Any, stub_to: Any, cleanup: Any) -> None:
+        may_serve = asyncio.Event()
+        server = await start(ready=may_serve.wait)
+        health = HealthStub(await cleanup.enter_async_context(grpc.aio.insecure_channel(server.address)))
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="lepton.dataset.v1.DatasetService"))
+
+        assert (await watch.read()).status == NOT_SERVING
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == SERVING
+        assert (await (await stub_to(server.address)).GetDataset(GET)).dataset.name == GET.name
+        may_serve.set()
+        assert (await watch.read()).status == SERVING
+
+
+class TestHealthPort:
+    @pytest.fixture
+    async def port(self, start: Any, cleanup: Any) -> Any:
+        """A channel to the port for probes of a server, which the channel carries along as `server`."""
+        server = await start(health_listen="127.0.0.1:0")
+        channel = await cleanup.enter_async_context(grpc.aio.insecure_channel(server.health_address))
+        channel.server = server
+        return channel
+
+    async def test_it_answers_health_and_nothing_else(self, port: Any) -> None:
+        response = await HealthStub(port).Check(health_pb2.HealthCheckRequest())
+        assert response.status == SERVING
+
+        get: Any = port.unary_unary(
+            "/lepton.dataset.v1.DatasetService/GetDataset",
+            request_serializer=pb.GetDatasetRequest.SerializeToString,
+        )
+        reflection = ReflectionStub(port).ServerReflectionInfo(
+            iter([reflection_pb2.ServerReflectionRequest(list_services="*")])
+        )
+        for call in (get(GET), reflection.read()):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call
+            assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+    async def test_it_says_that_the_server_drains(self, port: Any, stub_to: Any, datasets: Any) -> None:
+        stub = await stub_to(port.server.address)
+        may_end = asyncio.Event()
+        datasets.on(GET.name, may_end.wait)
+        call = asyncio.ensure_future(stub.GetDataset(GET))
+        await datasets.begun.wait()
+        watch = HealthStub(port).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+
+        drained = asyncio.create_task(port.server.drain())
+
+        assert (await watch.read()).status == NOT_SERVING
+        may_end.set()
+        await call
+        await drained
+
+    async def test_it_is_never_shared(self, start: Any, port: Any) -> None:
+        with pytest.raises(OSError, match="cannot listen on"):
+            await start(health_listen=port.server.health_address)
 
 
 class TestDrain:

@@ -6,6 +6,9 @@ from typing import Any
 from lepton_common.errors import DeadlineExceeded, ShuttingDown
 from lepton_common.interceptors.call import Call, Proceed
 
+# A server is quiet when no call has come for so long.
+_QUIET_SECONDS = 0.1
+
 
 class Lifetime:
     """Gives unary calls without a deadline one, and lets a server finish what is in flight.
@@ -19,6 +22,7 @@ class Lifetime:
         self._default_deadline_seconds = default_deadline_seconds
         self._in_flight: dict[Call, asyncio.Timeout] = {}
         self._changed = asyncio.Event()
+        self._refused_at = float("-inf")
         self._draining = False
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
@@ -31,6 +35,7 @@ class Lifetime:
         if call.method.permission is None:
             return await proceed()
         if self._draining:
+            self._refused_at = asyncio.get_running_loop().time()
             raise ShuttingDown("the server is shutting down; call again")
         limit = asyncio.timeout(self._limit_seconds(call))
         try:
@@ -55,7 +60,10 @@ class Lifetime:
         return self._default_deadline_seconds
 
     async def drain(self, seconds: float, *, cut_seconds: float = 2.0) -> None:
-        """Refuses new calls, ends endless ones, and waits for the others.
+        """Refuses new calls, ends endless ones, and waits for the others, and until no new ones come.
+
+        Callers have heard by then that they should go elsewhere; a call that comes while gRPC itself shuts
+        down would be cut off instead of refused, and not be made again.
 
         Args:
             seconds: how long calls in flight may go on; then they are ended too.
@@ -66,6 +74,7 @@ class Lifetime:
         await self._wait_until_idle(seconds)
         self._end(list(self._in_flight))
         await self._wait_until_idle(cut_seconds)
+        await self._wait_until_quiet(_QUIET_SECONDS, at_most_seconds=cut_seconds)
 
     def _end(self, calls: list[Call]) -> None:
         now = asyncio.get_running_loop().time()
@@ -73,6 +82,14 @@ class Lifetime:
             limit = self._in_flight[call]
             if not limit.expired():
                 limit.reschedule(now)
+
+    async def _wait_until_quiet(self, seconds: float, *, at_most_seconds: float) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        while (left := max(began, self._refused_at) + seconds - clock()) > 0:
+            if clock() - began > at_most_seconds:
+                return
+            await asyncio.sleep(left)
 
     async def _wait_until_idle(self, seconds: float) -> None:
         try:

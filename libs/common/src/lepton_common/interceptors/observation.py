@@ -41,8 +41,8 @@ def _log(call: Call, seconds: float) -> None:
     level = logging.INFO
     if call.code in _FAULTS:
         level = logging.ERROR
-    elif call.method.permission is None and call.code == Code.OK:
-        # Probes ask every few seconds.
+    elif call.method.permission is None and call.code in (Code.OK, Code.CANCELLED):
+        # Probes ask every few seconds, and every channel watches health.
         level = logging.DEBUG
     if _LOG.isEnabledFor(level):
         facts = {

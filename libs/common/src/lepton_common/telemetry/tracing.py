@@ -32,7 +32,9 @@ class Tracing:
         self._tracer = self._provider.get_tracer("lepton")
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
-        """Runs the call inside its span."""
+        """Runs the call inside its span. Probes and watches of health have none."""
+        if call.method.permission is None:
+            return await proceed()
         carrier = {key: call.metadata(key) for key in ("traceparent", "tracestate")}
         attributes = {
             "rpc.system": "grpc",

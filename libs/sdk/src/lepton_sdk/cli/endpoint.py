@@ -1,5 +1,7 @@
 """`lepton endpoint`: serve model versions under a name."""
 
+import asyncio
+
 import click
 
 from lepton.endpoint.v1 import endpoint_pb2
@@ -7,6 +9,7 @@ from lepton_sdk.cli.arguments import full_name, version_name
 from lepton_sdk.cli.output import Output
 from lepton_sdk.cli.session import connected
 from lepton_sdk.client import Client
+from lepton_sdk.endpoints import pool_trouble
 
 
 @click.group()
@@ -28,8 +31,11 @@ def _targets(texts: tuple[str, ...]) -> dict[str, int]:
 @click.argument("endpoint")
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--wait/--no-wait", default=True, help="Wait until a server answers.")
+@click.option("--pool", default="", help="Pool of inference servers.  [default: where it is, or default]")
 @connected
-async def put(client: Client, output: Output, endpoint: str, targets: tuple[str, ...], wait: bool) -> None:
+async def put(
+    client: Client, output: Output, endpoint: str, targets: tuple[str, ...], wait: bool, pool: str
+) -> None:
     """Serve TARGETS under ENDPOINT, whether or not it exists.
 
     A target is VERSION or VERSION=WEIGHT; requests are shared out by weight.
@@ -37,25 +43,30 @@ async def put(client: Client, output: Output, endpoint: str, targets: tuple[str,
     \b
       lepton endpoint put digits digits@2
       lepton endpoint put digits digits@2=90 digits@3=10
+      lepton endpoint put digits digits@2 --pool large
     """
-    made = await client.endpoints.put(endpoint.removeprefix("endpoints/"), _targets(targets))
+    made = await client.endpoints.put(endpoint.removeprefix("endpoints/"), _targets(targets), pool=pool)
     if wait:
         made = await client.endpoints.wait_ready(made.name)
-    output.resource(made, lambda: describe(output, made))
+    trouble = pool_trouble(made, await client.endpoints.pools())
+    output.resource(made, lambda: describe(output, made, trouble))
 
 
 @command.command("list")
 @connected
 async def list_(client: Client, output: Output) -> None:
     """List endpoints."""
+    endpoints, pools = await asyncio.gather(client.endpoints.list(), client.endpoints.pools())
     output.resources(
-        await client.endpoints.list(),
+        endpoints,
         {
             "NAME": lambda each: each.name,
+            "POOL": lambda each: each.pool,
             "TARGETS": lambda each: "  ".join(f"{t.model_version}={t.weight}" for t in each.targets),
             "READY ON": lambda each: len(
                 {s.replica for s in each.serving if s.state == endpoint_pb2.SERVING_STATE_READY}
             ),
+            "REASON": lambda each: "" if each.serving else pool_trouble(each, pools),
         },
     )
 
@@ -66,7 +77,8 @@ async def list_(client: Client, output: Output) -> None:
 async def show(client: Client, output: Output, endpoint: str) -> None:
     """Show ENDPOINT and what every server says of it."""
     found = await client.endpoints.get(full_name("endpoints", endpoint))
-    output.resource(found, lambda: describe(output, found))
+    trouble = pool_trouble(found, await client.endpoints.pools())
+    output.resource(found, lambda: describe(output, found, trouble))
 
 
 @command.command()
@@ -79,9 +91,9 @@ async def delete(client: Client, output: Output, endpoint: str) -> None:
     output.done(f"deleted {name}", {"deleted": name})
 
 
-def describe(output: Output, endpoint: endpoint_pb2.Endpoint) -> None:
-    """Print an endpoint for a person."""
-    click.echo(endpoint.name)
+def describe(output: Output, endpoint: endpoint_pb2.Endpoint, trouble: str) -> None:
+    """Print an endpoint for a person; `trouble` is why its pool lacks servers."""
+    click.echo(f"{endpoint.name} in pool {endpoint.pool}")
     weights = {target.model_version: target.weight for target in endpoint.targets}
     served = [
         [
@@ -95,7 +107,7 @@ def describe(output: Output, endpoint: endpoint_pb2.Endpoint) -> None:
         for status in endpoint.serving
     ]
     unseen = [
-        [version, weight, "", "NOT LOADED", "", "no inference server has it yet"]
+        [version, weight, "", "NOT LOADED", "", trouble or "no inference server has it yet"]
         for version, weight in weights.items()
         if all(status.model_version != version for status in endpoint.serving)
     ]

@@ -33,11 +33,16 @@ _STATES = {
 
 
 class RegistryClient:
-    """Follows one registry on behalf of the inference server `replica`; `snapshot` is the file."""
+    """Follows one registry on behalf of an inference server.
 
-    def __init__(self, channel: grpc.aio.Channel, *, replica: str, snapshot: Path) -> None:
+    `server` is what it reports of itself, without endpoints; `snapshot` is the file.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, server: endpoint_pb2.ReportReplicaRequest, *, snapshot: Path
+    ) -> None:
         self._stub = endpoint_pb2_grpc.EndpointServiceStub(channel)
-        self._replica = replica
+        self._server = server
         self._snapshot = snapshot
         self._known: Catalogue | None = None
 
@@ -60,7 +65,8 @@ class RegistryClient:
             LeptonError: the registry does not answer any more.
         """
         with named_errors():
-            async for told in self._stub.WatchEndpoints(endpoint_pb2.WatchEndpointsRequest()):
+            request = endpoint_pb2.WatchEndpointsRequest(pool=self._server.pool)
+            async for told in self._stub.WatchEndpoints(request):
                 catalogue = decode_catalogue(told)
                 # What servers report is part of the message and changes nothing for them.
                 if catalogue != self._known:
@@ -75,12 +81,12 @@ class RegistryClient:
             LeptonError: the registry does not answer.
         """
         request = endpoint_pb2.ReportReplicaRequest(
-            replica=self._replica,
             endpoints=[
                 endpoint_pb2.EndpointServing(endpoint=_PREFIX + name, versions=map(encode_status, versions))
                 for name, versions in statuses.items()
             ],
         )
+        request.MergeFrom(self._server)
         with named_errors():
             await self._stub.ReportReplica(request, timeout=_REPORT_TIMEOUT_SECONDS)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 
-from lepton.endpoint.v1.endpoint_pb2 import Endpoint
+from lepton.endpoint.v1.endpoint_pb2 import Endpoint, Replica
 from lepton.model.v1.model_pb2 import Model, ModelVersion
 from lepton_common.errors import InUse, NotFound
 from lepton_common.records import ResourceStore, Rows
@@ -20,6 +20,7 @@ class Collections:
         reports: `endpoints/{endpoint}/replicas/{replica}`: an endpoint as one server sees it, of which
             only `serving` is filled. A collection of its own, since reports come every few seconds:
             they change no endpoint's etag and wake nobody who watches endpoints.
+        replicas: `pools/{pool}/replicas/{replica}`: the servers themselves.
     """
 
     def __init__(self, records: ResourceStore) -> None:
@@ -29,6 +30,7 @@ class Collections:
         self.versions = records.collection(ModelVersion)
         self.endpoints = records.collection(Endpoint)
         self.reports = records.collection(Endpoint, kind="lepton.endpoint.v1.Endpoint/replicas")
+        self.replicas = records.collection(Replica)
 
 
 def find_version(versions: Rows[ModelVersion], name: str) -> ModelVersion:

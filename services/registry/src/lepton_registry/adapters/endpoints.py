@@ -1,16 +1,18 @@
 """Endpoints, and what inference servers report of them, in the resource store."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from lepton.endpoint.v1.endpoint_pb2 import Endpoint, EndpointServing, ServingStatus
+from lepton.endpoint.v1.endpoint_pb2 import Endpoint, EndpointServing, Replica, ServingStatus
 from lepton.model.v1.model_pb2 import MODEL_FORMAT_ONNX, ModelVersion
-from lepton_common.records import Page, Transaction
+from lepton_common.records import Page, Rows, Transaction
 from lepton_registry.adapters.collections import Collections, find_version
 from lepton_registry.endpoint import Target, check_targets
 from lepton_registry.model import Format
-from lepton_registry.reports import counts, endpoint_of, report_name
+from lepton_registry.pool import DEFAULT
+from lepton_registry.reports import counts, parent_of, report_name
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Endpoints:
         return await self._all.records.snapshot(body)
 
     async def update(self, endpoint: Endpoint) -> Endpoint:
-        """Replace the labels, the targets and the batching of the endpoint of this name.
+        """Replace the labels, the targets, the batching and the pool of the endpoint of this name.
 
         Raises:
             NotFound: There is none of this name, or a target does not exist.
@@ -102,11 +104,19 @@ class Endpoints:
 
         await self._all.records.transaction(body, self._all.endpoints, self._all.reports)
 
-    async def watch(self) -> AsyncIterator[Snapshot]:
-        """Yield what is served now, and again after it changed, through whichever replica; never ends."""
+    async def watch(self, pool: str = "") -> AsyncIterator[Snapshot]:
+        """Yield what is served now, and again after it changed, through whichever replica; never ends.
+
+        Args:
+            pool: Whose endpoints; empty: those of all pools.
+        """
 
         def body(transaction: Transaction) -> Snapshot:
-            endpoints = tuple(transaction.rows(self._all.endpoints).each())
+            endpoints = tuple(
+                endpoint
+                for endpoint in transaction.rows(self._all.endpoints).each()
+                if not pool or pool == (endpoint.pool or DEFAULT)
+            )
             names = {target.model_version for endpoint in endpoints for target in endpoint.targets}
             versions = transaction.rows(self._all.versions)
             return Snapshot(endpoints, tuple(versions.get(name) for name in sorted(names)))
@@ -114,15 +124,19 @@ class Endpoints:
         async for _ in self._all.endpoints.changes():
             yield await self._all.records.snapshot(body)
 
-    async def report(self, replica: str, endpoints: Iterable[EndpointServing]) -> None:
-        """Note all that an inference server says of endpoints, in place of what it said before.
+    async def report(self, server: Replica, pool: str, endpoints: Iterable[EndpointServing]) -> None:
+        """Note all that an inference server says of itself and of endpoints, in place of what it said before.
 
         What it says of an endpoint that does not exist is passed over: it may not have heard yet.
         """
 
+        replica = server.replica
+        server.name = report_name(f"pools/{pool or DEFAULT}", replica)
+
         def body(transaction: Transaction) -> None:
             known = transaction.rows(self._all.endpoints)
             reports = transaction.rows(self._all.reports)
+            replicas = transaction.rows(self._all.replicas)
             said = {
                 report_name(endpoint.endpoint, replica): endpoint
                 for endpoint in endpoints
@@ -130,15 +144,15 @@ class Endpoints:
             }
             for name, endpoint in said.items():
                 reports.put(Endpoint(name=name, serving=_signed(endpoint.versions, replica)))
-            for old in list(reports.each()):
-                mine = old.name == report_name(endpoint_of(old.name), replica)
-                if old.name not in said and (mine or not _counts(old)):
-                    reports.delete(old.name)
+            replicas.put(server)
+            _forget(reports, replica, but=said.keys())
+            _forget(replicas, replica, but={server.name})
 
-        await self._all.records.transaction(body, self._all.reports)
+        await self._all.records.transaction(body, self._all.reports, self._all.replicas)
 
     def _settle(self, transaction: Transaction, endpoint: Endpoint) -> None:
-        """Put a number for each `latest`, and check the targets."""
+        """Put a number for each `latest` and a name for the pool, and check the targets."""
+        endpoint.pool = endpoint.pool or DEFAULT
         versions = transaction.rows(self._all.versions)
         targets = []
         for target in endpoint.targets:
@@ -158,7 +172,18 @@ class Endpoints:
         return await self._all.records.transaction(body, self._all.endpoints, self._all.versions)
 
 
-def _counts(report: Endpoint) -> bool:
+_Report = TypeVar("_Report", Endpoint, Replica)
+
+
+def _forget(reports: Rows[_Report], replica: str, *, but: Collection[str]) -> None:
+    """Remove what a server said before and does not say any more, and what no server says any more."""
+    for old in list(reports.each()):
+        mine = old.name == report_name(parent_of(old.name), replica)
+        if old.name not in but and (mine or not _counts(old)):
+            reports.delete(old.name)
+
+
+def _counts(report: Endpoint | Replica) -> bool:
     return counts(report.update_time.ToDatetime(UTC), datetime.now(UTC))
 
 

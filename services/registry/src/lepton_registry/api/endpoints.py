@@ -9,6 +9,7 @@ from lepton.endpoint.v1 import endpoint_pb2 as pb
 from lepton.endpoint.v1 import endpoint_pb2_grpc as pb_grpc
 from lepton_common.methods import Service
 from lepton_registry.adapters.endpoints import Endpoints
+from lepton_registry.adapters.pools import Pools
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -16,9 +17,10 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class EndpointServicer(pb_grpc.EndpointServiceServicer):
     """Answers for endpoints."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
-        """Answer from `endpoints`."""
+    def __init__(self, endpoints: Endpoints, pools: Pools) -> None:
+        """Answer from `endpoints` and `pools`."""
         self._endpoints = endpoints
+        self._pools = pools
 
     async def CreateEndpoint(
         self, request: pb.CreateEndpointRequest, context: Context
@@ -60,24 +62,35 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
         self, request: pb.WatchEndpointsRequest, context: Context
     ) -> AsyncIterator[pb.WatchEndpointsResponse]:
         """Sends all endpoints with the versions they serve, now and after every change."""
-        async for snapshot in self._endpoints.watch():
+        async for snapshot in self._endpoints.watch(request.pool):
             for version in snapshot.versions:
                 # A chain can have 20,000 links, and whoever serves has no use for it.
                 version.ClearField("lineage")
             yield pb.WatchEndpointsResponse(endpoints=snapshot.endpoints, model_versions=snapshot.versions)
 
+    async def ListPools(self, request: pb.ListPoolsRequest, context: Context) -> pb.ListPoolsResponse:
+        """Lists the pools of inference servers, by name."""
+        return pb.ListPoolsResponse(pools=await self._pools.list())
+
     async def ReportReplica(
         self, request: pb.ReportReplicaRequest, context: Context
     ) -> pb.ReportReplicaResponse:
         """Tells what an inference server has loaded."""
-        await self._endpoints.report(request.replica, request.endpoints)
+        providers = {status.provider for endpoint in request.endpoints for status in endpoint.versions}
+        server = pb.Replica(
+            replica=request.replica,
+            pool_address=request.pool_address,
+            device=request.device,
+            providers=sorted(providers - {""}),
+        )
+        await self._endpoints.report(server, request.pool, request.endpoints)
         return pb.ReportReplicaResponse()
 
 
-def service(endpoints: Endpoints) -> Service:
-    """Return the service, answering from `endpoints`."""
+def service(endpoints: Endpoints, pools: Pools) -> Service:
+    """Return the service, answering from `endpoints` and `pools`."""
     return Service(
         descriptor=pb.DESCRIPTOR.services_by_name["EndpointService"],
         add=pb_grpc.add_EndpointServiceServicer_to_server,
-        servicer=EndpointServicer(endpoints),
+        servicer=EndpointServicer(endpoints, pools),
     )

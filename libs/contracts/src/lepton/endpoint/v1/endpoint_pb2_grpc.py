@@ -66,6 +66,11 @@ class EndpointServiceStub:
                 request_serializer=lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.WatchEndpointsRequest.SerializeToString,
                 response_deserializer=lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.WatchEndpointsResponse.FromString,
                 _registered_method=True)
+        self.ListPools = channel.unary_unary(
+                '/lepton.endpoint.v1.EndpointService/ListPools',
+                request_serializer=lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.ListPoolsRequest.SerializeToString,
+                response_deserializer=lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.ListPoolsResponse.FromString,
+                _registered_method=True)
         self.ReportReplica = channel.unary_unary(
                 '/lepton.endpoint.v1.EndpointService/ReportReplica',
                 request_serializer=lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.ReportReplicaRequest.SerializeToString,
@@ -120,6 +125,14 @@ class EndpointServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPools(self, request, context):
+        """Lists the pools of inference servers, by name: those that have servers, those that
+        the cluster is to run, and those that an endpoint names. There are few: no pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportReplica(self, request, context):
         """Tells what an inference server has loaded. Repeated as a sign of life; a report
         older than 30 seconds no longer counts.
@@ -160,6 +173,11 @@ def add_EndpointServiceServicer_to_server(servicer, server):
                     servicer.WatchEndpoints,
                     request_deserializer=lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.WatchEndpointsRequest.FromString,
                     response_serializer=lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.WatchEndpointsResponse.SerializeToString,
+            ),
+            'ListPools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPools,
+                    request_deserializer=lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.ListPoolsRequest.FromString,
+                    response_serializer=lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.ListPoolsResponse.SerializeToString,
             ),
             'ReportReplica': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportReplica,
@@ -331,6 +349,33 @@ class EndpointService:
             '/lepton.endpoint.v1.EndpointService/WatchEndpoints',
             lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.WatchEndpointsRequest.SerializeToString,
             lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.WatchEndpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lepton.endpoint.v1.EndpointService/ListPools',
+            lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.ListPoolsRequest.SerializeToString,
+            lepton_dot_endpoint_dot_v1_dot_endpoint__pb2.ListPoolsResponse.FromString,
             options,
             channel_credentials,
             insecure,

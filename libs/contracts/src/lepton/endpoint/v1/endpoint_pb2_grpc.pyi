@@ -47,6 +47,10 @@ class EndpointServiceStub:
     """Deletes the endpoint."""
     WatchEndpoints: _grpc.UnaryStreamMultiCallable[_endpoint_pb2.WatchEndpointsRequest, _endpoint_pb2.WatchEndpointsResponse]
     """Sends all endpoints with the versions they serve, now and after every change."""
+    ListPools: _grpc.UnaryUnaryMultiCallable[_endpoint_pb2.ListPoolsRequest, _endpoint_pb2.ListPoolsResponse]
+    """Lists the pools of inference servers, by name: those that have servers, those that
+    the cluster is to run, and those that an endpoint names. There are few: no pages.
+    """
     ReportReplica: _grpc.UnaryUnaryMultiCallable[_endpoint_pb2.ReportReplicaRequest, _endpoint_pb2.ReportReplicaResponse]
     """Tells what an inference server has loaded. Repeated as a sign of life; a report
     older than 30 seconds no longer counts.
@@ -71,6 +75,10 @@ class EndpointServiceAsyncStub(EndpointServiceStub):
     """Deletes the endpoint."""
     WatchEndpoints: _aio.UnaryStreamMultiCallable[_endpoint_pb2.WatchEndpointsRequest, _endpoint_pb2.WatchEndpointsResponse]  # type: ignore[assignment]
     """Sends all endpoints with the versions they serve, now and after every change."""
+    ListPools: _aio.UnaryUnaryMultiCallable[_endpoint_pb2.ListPoolsRequest, _endpoint_pb2.ListPoolsResponse]  # type: ignore[assignment]
+    """Lists the pools of inference servers, by name: those that have servers, those that
+    the cluster is to run, and those that an endpoint names. There are few: no pages.
+    """
     ReportReplica: _aio.UnaryUnaryMultiCallable[_endpoint_pb2.ReportReplicaRequest, _endpoint_pb2.ReportReplicaResponse]  # type: ignore[assignment]
     """Tells what an inference server has loaded. Repeated as a sign of life; a report
     older than 30 seconds no longer counts.
@@ -128,6 +136,16 @@ class EndpointServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_endpoint_pb2.WatchEndpointsResponse], _abc.AsyncIterator[_endpoint_pb2.WatchEndpointsResponse]]:
         """Sends all endpoints with the versions they serve, now and after every change."""
+
+    @_abc_1.abstractmethod
+    def ListPools(
+        self,
+        request: _endpoint_pb2.ListPoolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_endpoint_pb2.ListPoolsResponse, _abc.Awaitable[_endpoint_pb2.ListPoolsResponse]]:
+        """Lists the pools of inference servers, by name: those that have servers, those that
+        the cluster is to run, and those that an endpoint names. There are few: no pages.
+        """
 
     @_abc_1.abstractmethod
     def ReportReplica(
