@@ -96,17 +96,35 @@ BUILD ?= $(shell for engine in docker podman; do \
 # What all images stand on, and what they are tagged with.
 BASE ?= python:3.11-slim
 TAG ?= dev
-IMAGES := compressor compressor-worker data-ingest inference registry rl-agent rl-agent-worker trainer trainer-worker
+IMAGES := client compressor compressor-worker data-ingest inference registry rl-agent rl-agent-worker trainer trainer-worker
+# The same with CUDA.
+GPU_IMAGES := compressor-worker-gpu inference-gpu trainer-worker-gpu
+REVISION := $(shell git describe --match= --always --abbrev=40 --dirty 2> /dev/null || echo unknown)
+
+define tell-sizes
+@$(firstword $(BUILD)) images --format '{{$(if $(filter buildah,$(firstword $(BUILD))),.Name,.Repository)}}:{{.Tag}} {{.Size}}' | \
+	awk '/lepton\/[a-z-]+:$(TAG) / {printf "%-46s %s %s\n", $$1, $$2, $$3}' | sort
+endef
 
 .PHONY: images
-images: $(IMAGES:%=image-%) ## Build the image of every service and worker (BASE=python:3.11-slim TAG=dev)
+images: $(IMAGES:%=image-%) ## Build all images and tell their sizes (BASE=python:3.11-slim TAG=dev)
+	$(tell-sizes)
+
+.PHONY: images-gpu
+images-gpu: $(GPU_IMAGES:%=image-%) ## Build the images that compute on CUDA
+	$(tell-sizes)
 
 image-test-s3:
 	$(BUILD) --file tests/cluster/s3/Dockerfile --build-arg BASE=$(BASE) --tag localhost/lepton/test-s3:$(TAG) .
 
+# What an image is of: the name of a service, `-worker` for what its jobs run, `-gpu` for the lock with CUDA.
+image-%: PART = $(*:%-gpu=%)
 image-%:
-	$(BUILD) --file services/$(*:%-worker=%)/Dockerfile --target $(if $(filter %-worker,$*),worker,service) \
-		--build-arg BASE=$(BASE) --tag localhost/lepton/$*:$(TAG) .
+	$(BUILD) --file $(if $(filter client,$*),libs/sdk,services/$(PART:%-worker=%))/Dockerfile \
+		--target $(if $(filter client,$*),client,$(if $(filter %-worker,$(PART)),worker,service)) \
+		$(if $(filter %-gpu,$*),--build-arg $(if $(filter %-worker,$(PART)),WORKER_LOCK,LOCK)=$*) \
+		--build-arg BASE=$(BASE) --build-arg VERSION=$(TAG) --build-arg REVISION=$(REVISION) \
+		--tag localhost/lepton/$*:$(TAG) .
 
 .PHONY: test-images
 test-images: image-registry image-data-ingest image-trainer image-trainer-worker image-test-s3 ## Build the images of the cluster tests

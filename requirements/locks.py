@@ -74,6 +74,7 @@ ENVIRONMENTS = [
     Environment("tritonclient", group="tritonclient"),
     Environment("test-s3", group="test-s3"),
     Environment("tables", group="tables", alone=True),
+    Environment("client", member="sdk"),
     Environment("compressor", member="compressor"),
     Environment("compressor-worker", member="compressor", extras=("worker", "cpu")),
     Environment("compressor-worker-gpu", member="compressor", extras=("worker", "gpu")),
@@ -123,7 +124,8 @@ def compile_lock(environment: Environment) -> None:
     for name in load_members():
         command += ["--no-emit-package", name]
     if environment.member:
-        command.append(f"services/{environment.member}/pyproject.toml")
+        (project,) = ROOT.glob(f"*/{environment.member}/pyproject.toml")
+        command.append(str(project.relative_to(ROOT)))
         for extra in environment.extras:
             command += ["--extra", extra]
         command += ["--constraint", "requirements/dev.txt"]

@@ -11,19 +11,18 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lepton_common.errors import DependencyUnavailable, InvalidField, WrongState
+from lepton_common.errors import DependencyUnavailable, WrongState
 from lepton_common.jobs.process_file import ProcessFile
 from lepton_common.jobs.processes import stop_all
 from lepton_sdk.addresses import Addresses
+from lepton_sdk.ports import choose_addresses
 
-LOOPBACK = "127.0.0.1"
 FIRST_PORT = 7101
 LOCK = "lock"
 READY_SECONDS = 30.0
@@ -54,23 +53,8 @@ class LocalCloud:
     def __init__(self, directory: Path, *, first_port: int = FIRST_PORT) -> None:
         self.directory = directory.resolve()
         self.endpoints_file = self.directory / "endpoints.json"
-        self.addresses = self._choose_addresses(first_port)
+        self.addresses = choose_addresses(self.endpoints_file, first_port)
         self.processes = {service: self._describe(service) for service in MODULES}
-
-    def _choose_addresses(self, first_port: int) -> Addresses:
-        """The addresses of the last time, so that clients find what they knew; else the default ports,
-        or any others that are free."""
-        # Of an older Lepton, or damaged: whoever needs the file gets a new one.
-        with contextlib.suppress(InvalidField, DependencyUnavailable):
-            known = Addresses.read(self.endpoints_file)
-            if all(_is_free(address) for address in asdict(known).values()):
-                return known
-        wanted = [first_port + place if first_port else 0 for place in range(len(MODULES))]
-        with contextlib.ExitStack() as held:
-            ports = [held.enter_context(_claimed(port)) for port in wanted]
-        return Addresses(
-            **{service: f"{LOOPBACK}:{port}" for service, port in zip(MODULES, ports, strict=True)}
-        )
 
     def _describe(self, service: str) -> Process:
         home = _home(self.directory, service)
@@ -250,27 +234,3 @@ def _home(directory: Path, service: str) -> Path:
 
 def _process_file(directory: Path, service: str) -> ProcessFile:
     return ProcessFile(_home(directory, service) / "process")
-
-
-def _is_free(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except (OSError, OverflowError):
-            return False
-        return host == LOOPBACK
-
-
-@contextlib.contextmanager
-def _claimed(port: int) -> Iterator[int]:
-    """The port, or one that the system picks if it is taken; held while the block runs, so that no two
-    services are given the same."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            holder.bind((LOOPBACK, port))
-        except OSError:
-            holder.bind((LOOPBACK, 0))
-        yield holder.getsockname()[1]

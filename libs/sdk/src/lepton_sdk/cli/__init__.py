@@ -16,6 +16,7 @@ import click
 
 COMMANDS = {
     "up": "Start every service on this machine.",
+    "connect": "Reach the services of a cluster from here.",
     "status": "Show what runs and how it is.",
     "demo": "Carry real data through the whole story.",
     "run": "Run a pipeline file; run it again to resume it.",

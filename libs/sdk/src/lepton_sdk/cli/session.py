@@ -5,7 +5,9 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import click
@@ -49,16 +51,24 @@ def connected(
 
         async def session() -> None:
             output = Output(options["output"] == "json")
-            async with Client(Addresses.read(options["endpoints"])) as client:
-                waiting = asyncio.create_task(_say_what_is_waited_for(client, output))
-                try:
-                    await function(client, output, *arguments, **named)
-                finally:
-                    waiting.cancel()
+            async with connection(output, options["endpoints"]) as client:
+                await function(client, output, *arguments, **named)
 
         guarded(session)
 
     return command
+
+
+@asynccontextmanager
+async def connection(output: Output, endpoints: Path | None) -> AsyncIterator[Client]:
+    """A client of the services that an `endpoints.json` names, by default the environment's; what it waits
+    for is told."""
+    async with Client(Addresses.read(endpoints)) as client:
+        waiting = asyncio.create_task(_say_what_is_waited_for(client, output))
+        try:
+            yield client
+        finally:
+            waiting.cancel()
 
 
 async def _say_what_is_waited_for(client: Client, output: Output) -> None:

@@ -1,4 +1,4 @@
-"""Real images for the demo, from packages that carry them: nothing is downloaded."""
+"""Real images for the demo: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lepton_common.errors import MalformedFile, WrongState
+from lepton_common.errors import MalformedFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+DIGITS = Path(__file__).with_name("digits.npz")
+"""`image` uint8 [1797, 8, 8, 1] of 0..16 and `label` uint8 [1797]."""
 TEST_SHARE = 5
 """Every fifth digit is held out."""
 
@@ -39,21 +41,12 @@ class Images:
 
 
 def digits(folder: Path) -> Images:
-    """The 1,797 handwritten digits of 8x8 grey levels that scikit-learn carries (Alpaydin and Kaynak,
-    UCI 1998), written as NPZ files below `folder`.
-
-    Raises:
-        WrongState: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as missing:
-        raise WrongState("the digits come with scikit-learn: install `lepton-sdk[demo]`") from missing
-
-    found = load_digits()
-    # Grey levels 0..16 become bytes, so that they look like any other image.
-    images = np.minimum(found.images * 16, 255).astype(np.uint8)[..., np.newaxis]
-    labels = found.target.astype(np.int64)
+    """1,797 handwritten digits of 8x8 grey levels (Alpaydin and Kaynak, Optical Recognition of Handwritten
+    Digits, UCI 1998, CC BY 4.0), which lie beside this module, written as NPZ files below `folder`."""
+    with np.load(DIGITS) as found:
+        # Grey levels 0..16 become bytes, so that they look like any other image.
+        images = np.minimum(found["image"].astype(np.int64) * 16, 255).astype(np.uint8)
+        labels = found["label"].astype(np.int64)
     held_out = np.arange(len(images)) % TEST_SHARE == 0
     folder.mkdir(parents=True, exist_ok=True)
     for name, chosen in (("train", ~held_out), ("test", held_out)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from lepton.compression.v1 import compression_pb2
 from lepton.model.v1 import model_pb2
+from lepton_common.errors import NotFound
 from lepton_sdk import pipeline
 from lepton_sdk.client import Client
 from lepton_sdk.demo.data import Images
@@ -21,6 +23,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AGENT_STEPS = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telling:
+    """How the story is told."""
+
+    name: str
+    """Of all that it makes but the agent."""
+    agent: str
+    epochs: int = 0
+    """Passes over the data at most; 0: what is good for the data set."""
+    workers: int = 1
+    """Processes that train together."""
+    gpus: int = 0
+    """GPUs of each of them, in a cluster."""
+    agent_steps: int = AGENT_STEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +94,11 @@ class Story:
             "request_p99_ms": self.rate.p99_ms,
             "agent_mean_reward": self.outcome.learning_run.mean_reward,
             "seconds": self.seconds,
+            "reused": self.outcome.reused,
         }
 
 
-def describe(images: Images, folder: Path) -> pipeline.Pipeline:
+def describe(images: Images, folder: Path, telling: Telling) -> pipeline.Pipeline:
     """The pipeline of the story."""
     sources = []
     for options, path in images.sources.items():
@@ -87,27 +106,36 @@ def describe(images: Images, folder: Path) -> pipeline.Pipeline:
         for option in filter(None, options.split(",")):
             source |= {"split": "SPLIT_TEST"} if option == "test" else {"column": option}
         sources.append(source)
+    train: dict[str, Any] = {
+        "cnn": {},
+        "maxEpochs": telling.epochs or (30 if images.name == "digits" else 3),
+        "workers": telling.workers,
+    }
+    if telling.gpus:
+        train["placement"] = {"gpus": telling.gpus}
     return pipeline.parse(
         {
-            "name": images.name,
+            "name": telling.name,
             "dataset": {"sources": sources, "spec": {"schema": {"label": "label"}}},
-            "train": {"cnn": {}, "maxEpochs": 30 if images.name == "digits" else 3},
+            "train": train,
             "compress": {"maxAccuracyDrop": 0.005},
             "endpoint": {},
             "agent": {
-                "id": "cartpole",
+                "id": telling.agent,
                 "spec": {"environment": "CartPole-v1", "dqn": {}},
-                "learn": {"simulation": {"steps": AGENT_STEPS}},
+                "learn": {"simulation": {"steps": telling.agent_steps}},
             },
         },
         folder,
     )
 
 
-async def tell(client: Client, images: Images, folder: Path, watcher: pipeline.Watcher) -> Story:
+async def tell(
+    client: Client, images: Images, folder: Path, telling: Telling, watcher: pipeline.Watcher
+) -> Story:
     """Run the pipeline, ask the endpoint, and gather what came out."""
     began = time.monotonic()
-    outcome = await pipeline.run(client, describe(images, folder), watcher)
+    outcome = await pipeline.run(client, describe(images, folder, telling), watcher)
     assert outcome.compression_job is not None
     watcher.stage("predict", f"{len(images.test_images):,} held-out images over gRPC")
     probabilities = await classify(client, outcome.endpoint, images.test_images)
@@ -129,3 +157,22 @@ async def tell(client: Client, images: Images, folder: Path, watcher: pipeline.W
         pictures=pictures,
         seconds=time.monotonic() - began,
     )
+
+
+async def remove(client: Client, outcome: pipeline.Outcome, telling: Telling) -> None:
+    """Delete what the story has made: nothing is left of it."""
+    job, compression, run = outcome.training_job, outcome.compression_job, outcome.learning_run
+    assert job is not None and compression is not None and run is not None
+    policy, _, _ = run.model_version.partition("/versions/")
+    for deletion in (
+        client.endpoints.delete(f"endpoints/{telling.name}"),
+        client.agents.delete(f"agents/{telling.agent}"),
+        client.compression.delete(compression.name),
+        client.training.delete(job.name),
+        client.models.delete(policy),
+        client.models.delete(f"models/{telling.name}"),
+        client.datasets.delete(f"datasets/{telling.name}"),
+    ):
+        # Somebody else may have tidied up.
+        with contextlib.suppress(NotFound):
+            await deletion
