@@ -74,6 +74,8 @@ ENVIRONMENTS = [
     Environment("tritonclient", group="tritonclient"),
     Environment("test-s3", group="test-s3"),
     Environment("tables", group="tables", alone=True),
+    Environment("helm3", group="helm3", alone=True),
+    Environment("checkov", group="checkov"),
     Environment("compressor", member="compressor"),
     Environment("compressor-worker", member="compressor", extras=("worker", "cpu")),
     Environment("compressor-worker-gpu", member="compressor", extras=("worker", "gpu")),

@@ -65,6 +65,10 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- .Values.global.auth.userTokenSecret | default (include "lepton.name" (list . "user-token")) }}
 {{- end }}
 
+{{- define "lepton.metricsTokenSecret" -}}
+{{- .Values.global.auth.metricsTokenSecret | default (include "lepton.name" (list . "metrics-token")) }}
+{{- end }}
+
 {{/* "true" or nothing. */}}
 {{- define "lepton.tls" -}}
 {{- if ne .Values.global.tls.mode "off" }}true{{ end }}
