@@ -181,7 +181,7 @@ charts-scan: .venv-checkov/stamp build/tools/helm3 ## Look for insecure settings
 	@mkdir -p build/charts
 	build/tools/helm3 template lepton charts/lepton --namespace lepton \
 		--values tests/unit/charts/profiles/everything.yaml > build/charts/everything.yaml
-	.venv-checkov/bin/checkov --config-file charts/checkov.yaml --file build/charts/everything.yaml
+	.venv-checkov/bin/checkov --config-file charts/checkov.yaml --directory build/charts --directory k8s
 
 ## Changing
 

@@ -82,11 +82,10 @@ LIMITS: dict[str, Schema] = {
     "device": {"enum": ["", "cpu", "cuda"]},
     "drainSeconds": {"minimum": 0},
     "logLevel": {"enum": ["DEBUG", "INFO", "WARNING", "ERROR"]},
-    "maxAttempts": {"minimum": 1},
     "maxConnectionAgeSeconds": {"minimum": 0},
     "maxQueueRequests": {"minimum": 1},
     "maxReplicas": {"minimum": 1},
-    "maxRunningJobs": {"minimum": 1},
+    "maxRunningJobs": {"minimum": 0},
     "minReplicas": {"minimum": 1},
     "mode": {"enum": ["generated", "certManager", "provided", "off"]},
     "preStopSeconds": {"minimum": 1},
@@ -123,9 +122,6 @@ def schema(part: str) -> Schema:
         properties["global"] = {"type": "object"}
     else:
         properties |= {name: {"type": "object"} for name in (*PARTS, "lepton-library")}
-    if part == "trainer":
-        # 0: the cluster has queues of its own.
-        properties["maxRunningJobs"] = {"type": "integer", "minimum": 0}
     definitions = {name: IDEAS[name] for name in sorted(used)}
     if "pools" in properties:
         definitions["pool"] = properties["pool"]

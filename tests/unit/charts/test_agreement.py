@@ -3,7 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 
+from inference import grpc_service_pb2
+
 from .manifests import Document, Helm, beside_the_chart, environment, of_kind, pods
+
+INFERENCE = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
 
 def addresses(documents: Sequence[Document]) -> Iterator[str]:
@@ -26,7 +30,10 @@ def test_a_pod_listens_where_it_says(manifests: list[Document]) -> None:
             assert variables["LEPTON_HEALTH_LISTEN"] == f"0.0.0.0:{ports['health']}"
             assert variables["LEPTON_METRICS_LISTEN"] == f"0.0.0.0:{ports['metrics']}"
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-                assert container[probe]["grpc"] == {"port": ports["health"]}, name
+                assert container[probe]["grpc"]["port"] == ports["health"], name
+            service = container["readinessProbe"]["grpc"].get("service")
+            assert service == (INFERENCE.full_name if "-inference-" in name else None)
+            assert "service" not in container["livenessProbe"]["grpc"], name
 
 
 def test_a_service_stands_for_ports_of_pods_that_are_there(manifests: list[Document]) -> None:

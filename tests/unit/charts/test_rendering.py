@@ -56,7 +56,7 @@ def test_what_is_missing_is_told(helm: Helm, settings: list[str], told: str) -> 
         "registry.resources.surprise.cpu=1",
         "data-ingest.worker.gpu.count=1",
         "trainer.worker.gpu.surprise=1",
-        "compressor.maxRunningJobs=0",
+        "compressor.maxRunningJobs=-1",
         "inference.pools.default.surprise=1",
         "inference.pools.Default.replicas=1",
         "inference.pools.headless.replicas=1",
@@ -82,6 +82,6 @@ def test_a_pool_can_be_left_out_and_another_put_in_its_place(helm: Helm) -> None
 
 
 def test_schemas_and_reference_follow_the_values() -> None:
-    command = [sys.executable, ROOT / "charts/values.py", "check"]
+    command = [sys.executable, str(ROOT / "charts/values.py"), "check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -96,9 +96,9 @@ spec:
             {{- with include "lepton.env" .env | trim }}{{ . | nindent 12 }}{{ end }}
             {{- with include "lepton.env" $values.env | trim }}{{ . | nindent 12 }}{{ end }}
           {{- with include "lepton.resources" (list $values.resources $values.gpu) | trim }}{{ . | nindent 10 }}{{ end }}
-          # The service's whole health is that of the server; what it serves is told by its metrics.
+          # A server that runs is alive; it gets calls once it can do its work.
           startupProbe: {grpc: {port: 7001}, periodSeconds: 1, timeoutSeconds: 2, failureThreshold: {{ $global.server.startSeconds }}}
-          readinessProbe: {grpc: {port: 7001}, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 3}
+          readinessProbe: {grpc: {port: 7001{{ with $facts.ready }}, service: {{ . }}{{ end }}}, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 3}
           livenessProbe: {grpc: {port: 7001}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6}
           lifecycle:
             preStop: {sleep: {seconds: {{ $global.server.preStopSeconds }}}}
@@ -197,6 +197,5 @@ spec:
 - name: LEPTON_REPLICA
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - {name: LEPTON_MAX_RUNNING_JOBS, value: {{ .Values.maxRunningJobs | quote }}}
-- {name: LEPTON_MAX_ATTEMPTS, value: {{ .Values.maxAttempts | quote }}}
 {{- end }}
 {{- end }}

@@ -1,6 +1,7 @@
 {{/*
 What the parts are, once: who calls whom, who has a database, who uses the Kubernetes API ("jobs" runs Jobs, "pods" looks at
-pods), and the label of the pods of its Jobs. Addresses, Roles and network policies all follow from this table.
+pods), the label of the pods of its Jobs, and the gRPC service whose health says that it is ready, where that is later than
+it runs. Addresses, Roles and network policies all follow from this table.
 */}}
 {{- define "lepton.parts" -}}
 registry: {database: true, api: pods, calls: []}
@@ -8,7 +9,7 @@ data-ingest: {database: true, api: jobs, calls: [], jobLabel: lepton.dev/dataset
 trainer: {database: true, api: jobs, calls: [data-ingest, registry], jobLabel: lepton.dev/training-job}
 compressor: {database: true, api: jobs, calls: [data-ingest, registry], jobLabel: lepton.dev/compression-job}
 rl-agent: {database: true, api: jobs, calls: [registry], jobLabel: lepton.dev/learning-run}
-inference: {database: false, api: none, calls: [registry]}
+inference: {database: false, api: none, calls: [registry], ready: inference.GRPCInferenceService}
 {{- end }}
 
 {{/* One row of the table. Takes a chart's context: a subchart is called after its part. */}}
