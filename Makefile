@@ -116,15 +116,15 @@ images: $(IMAGES:%=image-%) ## Build the image of every service and worker (BASE
 image-test-s3:
 	$(BUILD) --file tests/cluster/s3/Dockerfile --build-arg BASE=$(BASE) --tag localhost/lepton/test-s3:$(TAG) .
 
-image-test-postgres:
-	$(BUILD) --file tests/cluster/postgres/Dockerfile --build-arg BASE=$(BASE) --tag localhost/lepton/test-postgres:$(TAG) .
-
 image-%:
 	$(BUILD) --file services/$(*:%-worker=%)/Dockerfile --target $(if $(filter %-worker,$*),worker,service) \
 		--build-arg BASE=$(BASE) --tag localhost/lepton/$*:$(TAG) .
 
 .PHONY: test-images
 test-images: image-registry image-data-ingest image-trainer image-trainer-worker image-test-s3 ## Build the images of the cluster tests
+
+image-test-postgres:
+	$(BUILD) --file tests/cluster/postgres/Dockerfile --build-arg BASE=$(BASE) --tag localhost/lepton/test-postgres:$(TAG) .
 
 ## Checking
 
