@@ -6,9 +6,12 @@ and the writers of one process queue up in memory rather than at the database's 
 """
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -16,15 +19,18 @@ from urllib.parse import urlsplit
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select, text, update
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import NullPool
 
 from lepton_common.errors import DependencyUnavailable, FieldViolation, InvalidField
 from lepton_common.records.changes import Changes
+from lepton_common.records.locks import Locks
 from lepton_common.records.migrate import migrate
 from lepton_common.records.tables import COLLECTIONS
 
 _READERS = 3
 _LOCK_SECONDS = 10
 """How long a write waits for the writes of other processes."""
+_LOOK_SECONDS = 0.02
 
 T = TypeVar("T")
 
@@ -72,14 +78,17 @@ class Database:
         """Use `open`."""
         self._engine = engine
         self._snapshots = engine
+        locking = None
         if engine.dialect.name == "postgresql":
             # SQLite's transactions always see one moment, PostgreSQL's only when asked.
             self._snapshots = engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
+            locking = create_engine(engine.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._writer = ThreadPoolExecutor(1, "records-write")
         self._readers = ThreadPoolExecutor(_READERS, "records-read")
         self._changes: dict[str, Changes] = {}
+        self._locks = Locks(locking, partial(self._run, self._readers))
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -131,6 +140,10 @@ class Database:
             return result
 
         return await self._run(self._writer, run)
+
+    def lock(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Hold the lock `name`: on PostgreSQL among all processes, on SQLite among the calls of this one."""
+        return self._locks.hold(name)
 
     async def revision(self, kind: str) -> int:
         """Return the revision of a collection: 0 before the first write."""
@@ -190,7 +203,7 @@ def _sqlite(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # The driver would begin transactions too late: `begin` does it.
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")  # A commit is on the disk before it is acknowledged.
         connection.execute("PRAGMA foreign_keys=ON")
 
@@ -201,6 +214,21 @@ def _sqlite(path: Path) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer not wait for each other; written down in the file once and for all."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            # Of several processes that open a new file at once SQLite refuses some without waiting.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return
 
 
 def _postgresql(url: URL) -> Engine:

@@ -1,6 +1,7 @@
 """The store of a service's resources."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Self, TypeVar
 
 from lepton_common.records.collection import Collection
@@ -74,3 +75,14 @@ class ResourceStore:
         All that it reads, from any collection, is as it was at one moment.
         """
         return await self._database.read(lambda session: body(Transaction(session)))
+
+    def lock(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Hold the lock `name`, for what no transaction can hold together.
+
+        Of all calls that ask for the same name one at a time gets it: of all processes on PostgreSQL, of this
+        process on SQLite, whose file belongs to one. A process that ends leaves none behind.
+
+        Raises:
+            DependencyUnavailable: The database does not answer.
+        """
+        return self._database.lock(name)

@@ -1,9 +1,6 @@
 """The resources of the service."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from weakref import WeakValueDictionary
+from contextlib import AbstractAsyncContextManager
 
 from lepton.dataset.v1.dataset_pb2 import Dataset, DatasetVersion, Upload
 from lepton_common.jobs import job as life
@@ -28,15 +25,11 @@ class Collections:
             Upload, index=lambda upload: upload.sha256 if upload.complete else ""
         )
         self.versions = records.collection(DatasetVersion, index=life.index)
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    @asynccontextmanager
-    async def alone(self, dataset: str) -> AsyncIterator[None]:
-        """Keep other calls that begin or end things of a dataset out while objects of it are being
-        removed."""
-        lock = self._locks.setdefault(dataset, asyncio.Lock())
-        async with lock:
-            yield
+    def alone(self, dataset: str) -> AbstractAsyncContextManager[None]:
+        """Keep other calls, of other replicas too, that begin or end things of a dataset out while objects of
+        it are being removed."""
+        return self.records.lock(dataset)
 
 
 def dataset_of(name: str) -> str:
