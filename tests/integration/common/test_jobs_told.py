@@ -43,6 +43,12 @@ class Cluster:
             while not self.started:
                 await asyncio.sleep(0.01)
 
+    async def has_shown(self, state: job_pb2.JobState.ValueType) -> None:
+        """Wait until a job was shown in a state, which comes after it was written down."""
+        async with asyncio.timeout(20):
+            while not self.shown or self.shown[-1].state != state:
+                await asyncio.sleep(0.01)
+
     async def observe(self, job: str, attempt: int) -> Observation:
         return self.seen if self.started else Observation(Phase.ABSENT)
 
@@ -83,9 +89,9 @@ async def test_a_new_attempt_is_taken_over_with_its_cause(bench: Bench) -> None:
         files.write_outcome(bench.objects, life.key(job), 3, outcome=files.Outcome(output={"version": "new"}))
         cluster.tell(job, Observation(Phase.ENDED, attempt=3))
         ended = await bench.ended(job)
+        await cluster.has_shown(job_pb2.JOB_STATE_SUCCEEDED)
     assert (ended.status.state, ended.model_version) == (job_pb2.JOB_STATE_SUCCEEDED, "new")
     assert cluster.stopped == [(3, True)]
-    assert [status.state for status in cluster.shown][-1] == job_pb2.JOB_STATE_SUCCEEDED
     assert len(cluster.started) == 1
 
 

@@ -7,9 +7,12 @@ import pytest
 import yaml
 
 from lepton_common.errors import InvalidField
+from lepton_common.jobs import files
 from lepton_common.jobs.kubernetes import names
 from lepton_common.jobs.kubernetes.manifest import job_manifest, read_template, service_manifest
 from lepton_common.jobs.launcher import Launch, Placement
+from lepton_common.jobs.worker import Worker
+from lepton_common.objects import ObjectStore
 
 KEY = "trainingJobs/digits/8d3f0c2e"
 LABEL = "lepton.dev/training-job"
@@ -155,3 +158,46 @@ def test_names_fit_a_label_with_what_kubernetes_adds(identity: str) -> None:
     assert "--" not in name[-12:]
     assert name == names.job_name(f"trainingJobs/{identity}/8d3f0c2e")
     assert name != names.job_name(f"trainingJobs/{identity}/8d3f0c2f")
+
+
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [
+        ("trainingJobs/digits/8d3f", "digits"),
+        ("compressionJobs/digits-small/8d3f", "digits-small"),
+        ("datasets/iris/versions/12/8d3f", "iris-12"),
+        ("agents/taxi/learningRuns/first/8d3f", "taxi-first"),
+        (f"datasets/{'x' * 63}/versions/12/8d3f", f"{'x' * 60}-12"),
+        (f"agents/{'x' * 62}/learningRuns/{'y' * 63}/8d3f", "y" * 63),
+        (f"agents/{'x' * 10}/learningRuns/{'y' * 62}/8d3f", "y" * 62),
+    ],
+    ids=lambda text: text[:24],
+)
+def test_a_label_says_which_job_it_is_and_what_of(key: str, label: str) -> None:
+    assert names.job_id(key) == label
+
+
+@pytest.mark.parametrize("key", ["datasets/iris/versions/12/8d3f", f"agents/{'x' * 63}/learningRuns/y/8d3f"])
+def test_a_job_of_something_is_called_after_that_first(key: str) -> None:
+    name = names.job_name(key)
+    assert name.startswith(key.split("/")[1][:41])
+    assert len(f"{name}-1023") <= 63
+
+
+def test_a_worker_needs_no_more_than_a_pod_is_given(template: dict[str, Any], tmp_path: Path) -> None:
+    objects = ObjectStore(f"file://{tmp_path}/objects")
+    files.write_spec(objects, KEY, {"epochs": 3})
+    given = {"LEPTON_JOB": KEY, "LEPTON_OBJECT_STORE_URL": objects.url, "LEPTON_WORKERS": "1"}
+    job = job_manifest(
+        template, Launch(job=KEY, attempt=1, module="some.worker", environment=given), label=LABEL
+    )
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    variables = {entry["name"]: entry.get("value", "a-pod") for entry in container["env"]}
+    # Kubernetes adds this one to the pods of an Indexed Job.
+    worker = Worker({**variables, "JOB_COMPLETION_INDEX": "0"})
+    assert (worker.job, worker.attempt, worker.index, worker.workers) == (KEY, 1, 0, 1)
+    assert worker.spec == {"epochs": 3}
+    assert worker.directory.is_dir()
+    assert worker.run(lambda worker: {"done": True}) == 0
+    assert files.read_outcome(objects, KEY, 1) == files.Outcome(output={"done": True})
+    worker.directory.rmdir()

@@ -1,6 +1,7 @@
 """Opening a store: from nothing, again, by many at once, and when it cannot be."""
 
 import asyncio
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -51,6 +52,15 @@ async def test_processes_may_open_and_write_an_empty_database_at_once(
 async def test_stores_of_one_process_may_open_an_empty_database_at_once(database_url: str) -> None:
     for store in await asyncio.gather(*(ResourceStore.open(database_url) for _ in range(6))):
         await store.close()
+
+
+async def test_a_new_file_that_somebody_writes_into_is_waited_for(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "records.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    opening = asyncio.create_task(ResourceStore.open(f"sqlite:///{tmp_path}/records.db"))
+    await asyncio.wait({opening}, timeout=0.3)
+    other.close()
+    await (await opening).close()
 
 
 async def test_what_was_written_is_there_after_opening_again(database_url: str) -> None:

@@ -1,9 +1,17 @@
+import socket
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from lepton_common.settings import ClientSettings, DatabaseSettings, ObjectStoreSettings, ServerSettings
+from lepton_common.settings import (
+    ClientSettings,
+    DatabaseSettings,
+    ObjectStoreSettings,
+    ServerSettings,
+    WorkerSettings,
+)
 
 
 class ServiceSettings(ServerSettings, ClientSettings, DatabaseSettings, ObjectStoreSettings):
@@ -62,3 +70,44 @@ def test_credentials_or_an_explicit_wish_open_the_server_to_others(way_out: dict
 def test_half_of_the_tls_files_is_an_error(files: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="tls_"):
         ServerSettings.model_validate(files)
+
+
+class BuilderSettings(ServerSettings, WorkerSettings):
+    jobs_on_a_machine: ClassVar[int] = 2
+
+
+MACHINE = {"object_store_url": "file:///data/objects", "run_directory": "/run/lepton"}
+CLUSTER = {"object_store_url": "file:///data/objects", "job_template": "/etc/lepton/job/job.yaml"}
+
+
+@pytest.mark.parametrize(
+    "places",
+    [{}, {"run_directory": "/run/lepton", "job_template": "/etc/lepton/job/job.yaml"}],
+    ids=["nowhere", "both"],
+)
+def test_workers_have_one_place(places: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match=r"give LEPTON_RUN_DIRECTORY, .* or LEPTON_JOB_TEMPLATE"):
+        WorkerSettings.model_validate({"object_store_url": "file:///data/objects", **places})
+
+
+@pytest.mark.parametrize(
+    ("given", "most"),
+    [(MACHINE, 2), (MACHINE | {"max_running_jobs": 7}, 7), (CLUSTER | {"max_running_jobs": 7}, 7)],
+    ids=["a machine's own", "asked for on a machine", "asked for in a cluster"],
+)
+def test_so_many_jobs_run_at_once(given: dict[str, Any], most: int) -> None:
+    assert BuilderSettings.model_validate(given).most_running == most
+
+
+def test_a_cluster_has_queues_of_its_own() -> None:
+    assert BuilderSettings.model_validate(CLUSTER).most_running > 10_000
+
+
+def test_workers_may_reach_the_object_store_another_way() -> None:
+    elsewhere = MACHINE | {"worker_object_store_url": "s3://bucket/prefix"}
+    assert WorkerSettings.model_validate(MACHINE).object_store_of_workers == "file:///data/objects"
+    assert WorkerSettings.model_validate(elsewhere).object_store_of_workers == "s3://bucket/prefix"
+
+
+def test_a_replica_is_called_after_its_host() -> None:
+    assert WorkerSettings.model_validate(CLUSTER).replica == socket.gethostname()

@@ -8,7 +8,8 @@
     workplace   the one of them that a service's settings name
     kind        what tells one kind of job from another
     reconciler  one job, one step nearer to its end
-    controller  the loop that takes the steps of all jobs
+    rounds      the loop that takes all steps that are due
+    controller  which steps of which jobs are due
     worker      the other side: what a worker's `__main__` calls
     api         what the methods of every job service share
 

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic
 
 from lepton.job.v1 import job_pb2
@@ -14,12 +14,8 @@ from lepton_common.jobs import job as life
 from lepton_common.jobs.kind import JobKind, M
 from lepton_common.jobs.launcher import Launcher
 from lepton_common.jobs.reconciler import Reconciler, Step
+from lepton_common.jobs.rounds import Followed, Rounds
 from lepton_common.objects import ObjectStore
-
-_IDLE_POLLS = 10
-"""While there are no jobs, the next look for those that another replica accepted is so many times as far."""
-
-_MAX_PAUSE_SECONDS = 10.0
 
 _MOST_LOOKS = 100
 """How many jobs are looked at in a second: with many, each is looked at less often."""
@@ -28,28 +24,18 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class _Followed(Generic[M]):
+class _Followed(Followed, Generic[M]):
     """A job that has not ended, as it was when it was last listed.
 
     Attributes:
         job: The job.
-        step: The step that is being taken.
-        failures: Steps in a row that could not be taken.
-        not_before: Monotonic time of the next step.
         waits: Whether it waits for something else than its worker, and so leaves its place to others.
         changed: Whether the launcher has seen something of it since its step was begun.
     """
 
     job: M
-    step: asyncio.Task[None] | None = None
-    failures: int = 0
-    not_before: float = 0.0
     waits: bool = False
     changed: bool = False
-
-    def due(self, now: float) -> bool:
-        """Say whether its next step is to be taken."""
-        return self.step is None and now >= self.not_before
 
     def queued(self) -> bool:
         """Say whether it has no worker and is not being given one."""
@@ -95,44 +81,35 @@ class Controller(Generic[M]):
         self._reconciler = Reconciler(
             kind, launcher, objects, object_store_url=object_store_url, max_attempts=max_attempts
         )
-        self._poll_seconds = poll_seconds
         self._max_running = max_running
-        self._awake = asyncio.Event()
         self._launcher = launcher
         self._revision = -1
         self._followed: dict[str, _Followed[M]] = {}
+        self._rounds = Rounds(
+            self._followed, look=self._list, take_steps=self._take_steps, poll_seconds=poll_seconds
+        )
         self._abandoning: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
         """Look at all jobs now: call it when one was created, cancelled or deleted."""
-        self._awake.set()
+        self._rounds.wake()
 
     async def run(self) -> None:
         """Do the work until cancelled; a server's background task."""
         self._launcher.listen(self._look_at)
         try:
-            while True:
-                self._awake.clear()
-                try:
-                    await self._list()
-                except LeptonError as error:
-                    _log.warning("the jobs could not be listed: %s", error)
-                self._take_steps()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_seconds * (1 if self._followed else _IDLE_POLLS)):
-                        await self._awake.wait()
+            await self._rounds.run()
         finally:
-            steps = [*self._abandoning, *(entry.step for entry in self._followed.values() if entry.step)]
-            for step in steps:
-                step.cancel()
-            await asyncio.gather(*steps, return_exceptions=True)
+            for task in self._abandoning:
+                task.cancel()
+            await asyncio.gather(*self._abandoning, return_exceptions=True)
 
     def _look_at(self, key: str) -> None:
         """Take the next step of a job now."""
         if (entry := self._followed.get(key)) is not None:
             entry.not_before = 0.0
             entry.changed = True
-            self._awake.set()
+            self._rounds.wake()
 
     async def _list(self) -> None:
         """Bring what is followed up to date, unless nothing was written since the last time."""
@@ -161,47 +138,28 @@ class Controller(Generic[M]):
         now = time.monotonic()
         occupied = sum(entry.occupies() for entry in self._followed.values())
         for entry in sorted(self._followed.values(), key=_age):
-            if not entry.due(now):
+            if not entry.free(now):
                 continue
             if entry.queued():
                 if occupied >= self._max_running:
                     continue
                 occupied += 1
             entry.changed = False
-            entry.step = asyncio.create_task(self._step(entry))
+            step = partial(self._reconciler.step, entry.job)
+            self._rounds.take(entry.job.name, entry, step, then=partial(self._go_on, entry))
 
-    async def _step(self, entry: _Followed[M]) -> None:
-        try:
-            came_of_it = await self._reconciler.step(entry.job)
-        except LeptonError as error:
-            _log.warning("a step will be taken again: %s", error, extra={"job": entry.job.name})
-            self._back_off(entry)
-        except Exception:
-            # A fault in one job must not end the others' loop.
-            _log.exception("a step failed", extra={"job": entry.job.name})
-            self._back_off(entry)
+    def _go_on(self, entry: _Followed[M], came_of_it: Step) -> None:
+        entry.waits = came_of_it == Step.WAITS
+        if entry.waits:
+            self._rounds.back_off(entry)
         else:
-            entry.waits = came_of_it == Step.WAITS
-            if entry.waits:
-                self._back_off(entry)
-            else:
-                entry.failures = 0
-            if came_of_it == Step.LOST:
-                self._pause(entry, exponent=entry.job.status.attempt)
-            if came_of_it == Step.WATCHED and not entry.changed:
-                entry.not_before = time.monotonic() + len(self._followed) / _MOST_LOOKS
-            if came_of_it != Step.WATCHED:
-                self._awake.set()
-        finally:
-            entry.step = None
-
-    def _back_off(self, entry: _Followed[M]) -> None:
-        entry.failures += 1
-        self._pause(entry, exponent=entry.failures)
-
-    def _pause(self, entry: _Followed[M], *, exponent: int) -> None:
-        delay = min(self._poll_seconds * 2**exponent, _MAX_PAUSE_SECONDS)
-        entry.not_before = time.monotonic() + delay
+            entry.failures = 0
+        if came_of_it == Step.LOST:
+            self._rounds.pause(entry, exponent=entry.job.status.attempt)
+        if came_of_it == Step.WATCHED and not entry.changed:
+            entry.not_before = time.monotonic() + len(self._followed) / _MOST_LOOKS
+        if came_of_it != Step.WATCHED:
+            self._rounds.wake()
 
     async def _abandon_if_deleted(self, job: M) -> None:
         try:

@@ -1,45 +1,34 @@
 """The loop that brings every study to its end."""
 
-import asyncio
-import logging
 import math
 import time
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from lepton.job.v1 import job_pb2
 from lepton.training.v1 import study_pb2, training_pb2
-from lepton_common.errors import LeptonError
 from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
+from lepton_common.jobs.rounds import Followed, Rounds
 from lepton_common.records import Collection
 from lepton_trainer.adapters.search import Step, StudySearch, deadline
 
-_IDLE_POLLS = 10
-"""While there are no studies, the next look for those of another replica is so many times as far."""
-
-_MAX_PAUSE_SECONDS = 10.0
-
-_log = logging.getLogger(__name__)
-
 
 @dataclass(kw_only=True)
-class _Followed:
+class _Followed(Followed):
     """A study that has not ended.
 
     Attributes:
-        step: The step that is being taken.
-        due: Whether something has changed since the last step was begun.
-        failures: Steps in a row that were held up.
-        not_before: Monotonic time of the next step.
+        changed: Whether something has changed since the last step was begun.
         deadline: Unix time when its time is over, whatever happens.
     """
 
-    step: asyncio.Task[None] | None = None
-    due: bool = True
-    failures: int = 0
-    not_before: float = 0.0
+    changed: bool = True
     deadline: float = math.inf
+
+    def due(self) -> bool:
+        """Say whether there is a reason for a step."""
+        return self.changed or self.failures > 0 or time.time() >= self.deadline
 
 
 class StudyController:
@@ -71,33 +60,19 @@ class StudyController:
         self._studies = studies
         self._jobs = jobs
         self._controller = controller
-        self._poll_seconds = poll_seconds
-        self._awake = asyncio.Event()
         self._revisions = (-1, -1)
         self._followed: dict[str, _Followed] = {}
+        self._rounds = Rounds(
+            self._followed, look=self._look, take_steps=self._take_steps, poll_seconds=poll_seconds
+        )
 
     def wake(self) -> None:
         """Look at all studies now: call it when one was created or cancelled."""
-        self._awake.set()
+        self._rounds.wake()
 
     async def run(self) -> None:
         """Do the work until cancelled; a server's background task."""
-        try:
-            while True:
-                self._awake.clear()
-                try:
-                    await self._look()
-                except LeptonError as error:
-                    _log.warning("the studies could not be listed: %s", error)
-                self._take_steps()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_seconds * (1 if self._followed else _IDLE_POLLS)):
-                        await self._awake.wait()
-        finally:
-            steps = [entry.step for entry in self._followed.values() if entry.step]
-            for step in steps:
-                step.cancel()
-            await asyncio.gather(*steps, return_exceptions=True)
+        await self._rounds.run()
 
     async def _look(self) -> None:
         """See which studies there are and whether anything was written since the last time."""
@@ -109,7 +84,7 @@ class StudyController:
         self._revisions = studies, jobs
         for name, study in active.items():
             entry = self._followed.setdefault(name, _Followed())
-            entry.due, entry.deadline = True, deadline(study)
+            entry.changed, entry.deadline = True, deadline(study)
             if study.status.state == job_pb2.JOB_STATE_CANCELLING:
                 # Whatever it waited for, it does not any more.
                 entry.not_before = 0.0
@@ -120,33 +95,19 @@ class StudyController:
     def _take_steps(self) -> None:
         now = time.monotonic()
         for name, entry in self._followed.items():
-            due = entry.due or time.time() >= entry.deadline
-            if entry.step is None and due and now >= entry.not_before:
-                entry.due = False
-                entry.step = asyncio.create_task(self._step(name, entry))
+            if entry.due() and entry.free(now):
+                entry.changed = False
+                step = partial(self._search.step, name)
+                self._rounds.take(name, entry, step, then=partial(self._go_on, name, entry))
 
-    async def _step(self, name: str, entry: _Followed) -> None:
-        try:
-            came_of_it = await self._search.step(name)
-        except LeptonError as error:
-            _log.warning("a step will be taken again: %s", error, extra={"study": name})
-            came_of_it = Step.WAITS
-        except Exception:
-            # A fault in one study must not end the others' loop.
-            _log.exception("a step failed", extra={"study": name})
-            came_of_it = Step.WAITS
-        finally:
-            entry.step = None
+    def _go_on(self, name: str, entry: _Followed, came_of_it: Step) -> None:
         if came_of_it is Step.WAITS:
-            entry.failures += 1
-            entry.due = True
-            pause = min(self._poll_seconds * 2**entry.failures, _MAX_PAUSE_SECONDS)
-            entry.not_before = time.monotonic() + pause
+            self._rounds.back_off(entry)
             return
         entry.failures = 0
-        if came_of_it is Step.ENDED and not entry.due:
+        if came_of_it is Step.ENDED and not entry.changed:
             self._followed.pop(name, None)
         if came_of_it is Step.MOVED:
-            entry.due = True
+            entry.changed = True
             self._controller.wake()
-            self._awake.set()
+            self._rounds.wake()

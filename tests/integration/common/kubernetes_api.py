@@ -1,0 +1,127 @@
+"""As much of Kubernetes' API as the launcher and the election need, over HTTP; nothing runs behind it."""
+
+import asyncio
+import itertools
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+Document = dict[str, Any]
+
+
+class Api:
+    """The objects of one namespace, by kind and name.
+
+    Attributes:
+        url: Where it answers.
+        objects: The objects, by kind and name.
+        watches: What was asked of each watch.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.objects: defaultdict[str, dict[str, Document]] = defaultdict(dict)
+        self.watches: list[dict[str, str]] = []
+        self._watching: list[tuple[str, str, asyncio.Queue[Document]]] = []
+        self._versions = itertools.count(1)
+
+    def put(self, kind: str, document: Document) -> Document:
+        """Add or replace an object, and tell those who watch."""
+        metadata = document["metadata"]
+        event = "MODIFIED" if metadata["name"] in self.objects[kind] else "ADDED"
+        metadata.setdefault("uid", uuid.uuid4().hex)
+        metadata["resourceVersion"] = str(next(self._versions))
+        self.objects[kind][metadata["name"]] = document
+        self._tell(kind, event, document)
+        return document
+
+    def remove(self, kind: str, name: str) -> None:
+        """Remove an object, and tell those who watch."""
+        self._tell(kind, "DELETED", self.objects[kind].pop(name))
+
+    def _tell(self, kind: str, event: str, document: Document) -> None:
+        for watched, selector, events in self._watching:
+            if watched == kind and _selected(document, selector):
+                events.put_nowait({"type": event, "object": document})
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer any call."""
+        _, _, below = request.path.partition("/namespaces/")
+        _, kind, *rest = below.split("/")
+        name = rest[0] if rest else ""
+        known = self.objects[kind]
+        body = json.loads(await request.read() or "{}")
+        match request.method:
+            case "GET" if "watch" in request.query:
+                return await self._watch(request, kind)
+            case "GET" if not name:
+                selector = request.query.get("labelSelector", "")
+                items = [document for document in known.values() if _selected(document, selector)]
+                version = str(next(self._versions))
+                return web.json_response({"metadata": {"resourceVersion": version}, "items": items})
+            case "POST" if body["metadata"]["name"] in known:
+                return _refusal(409, "AlreadyExists")
+            case "POST":
+                return web.json_response(self.put(kind, body), status=201)
+            case _ if name not in known:
+                return _refusal(404, "NotFound")
+            case "GET":
+                return web.json_response(known[name])
+            case "DELETE":
+                self.remove(kind, name)
+                return web.json_response({})
+            case "PUT" if body["metadata"]["resourceVersion"] != known[name]["metadata"]["resourceVersion"]:
+                return _refusal(409, "Conflict")
+            case "PUT":
+                return web.json_response(self.put(kind, body))
+            case _:
+                return web.json_response(self.put(kind, _merged(known[name], body)))
+
+    async def _watch(self, request: web.Request, kind: str) -> web.StreamResponse:
+        self.watches.append({"kind": kind, **request.query})
+        watching = (kind, request.query.get("labelSelector", ""), asyncio.Queue[Document]())
+        self._watching.append(watching)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(json.dumps(await watching[2].get()).encode() + b"\n")
+        finally:
+            self._watching.remove(watching)
+
+
+def _selected(document: Document, selector: str) -> bool:
+    label, _, value = selector.partition("=")
+    labels = document["metadata"].get("labels", {})
+    return not label or (label in labels and value in ("", labels[label]))
+
+
+def _merged(document: Document, changes: Document) -> Document:
+    merged = dict(document)
+    for field, value in changes.items():
+        merged[field] = _merged(merged.get(field, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+def _refusal(status: int, reason: str) -> web.Response:
+    return web.json_response({"reason": reason, "message": reason}, status=status)
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Api]:
+    """An empty namespace."""
+    api = Api()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", api.answer)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    api.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield api
+    await runner.cleanup()
