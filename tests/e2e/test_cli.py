@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,12 @@ async def test_exit_codes_and_json_with_real_services(cloud: LocalCloud, tmp_pat
     status = lepton("-o", "json", "status", endpoints=endpoints)
     assert status.returncode == 0, status.stderr
     told = json.loads(status.stdout)
-    [pool] = told.pop("pools")
+    deadline = time.monotonic() + 60
+    # The inference server may not have reported yet.
+    while not (pools := told.pop("pools")):
+        assert time.monotonic() < deadline, "no pool has a server"
+        told = json.loads(lepton("-o", "json", "status", endpoints=endpoints).stdout)
+    [pool] = pools
     assert (pool["name"], pool["ready"], pool["wanted"]) == ("default", 1, 1)
     assert {service["health"] for service in told.values()} == {"SERVING"}
 

@@ -40,8 +40,8 @@ def pod(name: str, pool: str, *, product: str = "", **status: Any) -> Document:
     }
 
 
-READY = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-HOMELESS = {
+READY: Document = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+HOMELESS: Document = {
     "conditions": [
         {
             "type": "PodScheduled",
@@ -51,10 +51,10 @@ HOMELESS = {
         }
     ]
 }
-BROKEN = {
+BROKEN: Document = {
     "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]
 }
-RESTARTING = {"phase": "Running", "containerStatuses": [{"restartCount": 3, "state": {}}]}
+RESTARTING: Document = {"phase": "Running", "containerStatuses": [{"restartCount": 3, "state": {}}]}
 
 NODE = {
     "metadata": {"name": "n", "labels": {"nvidia.com/gpu.product": "NVIDIA-L4"}},

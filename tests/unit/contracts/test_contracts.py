@@ -10,9 +10,11 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescripto
 from google.protobuf.message_factory import GetMessageClass
 
 import lepton
+from inference import grpc_service_pb2
 from lepton.access.v1 import access_pb2
 from lepton.error.v1 import error_reason_pb2
 from lepton_common import errors
+from lepton_common.rpc import STREAMS_OF_REQUESTS
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()[1:]]
 
@@ -46,6 +48,14 @@ def enums() -> Iterator[EnumDescriptor]:
 def test_a_method_says_what_its_callers_must_be_allowed_to_do(method: MethodDescriptor) -> None:
     permission = method.GetOptions().Extensions[access_pb2.permission]
     assert permission != access_pb2.PERMISSION_UNSPECIFIED
+
+
+def test_grpc_makes_no_stream_of_requests_again() -> None:
+    served = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    streams = [method for method in (*methods(), *served) if method.client_streaming]
+    assert {(method.containing_service.full_name, method.name) for method in streams} == {
+        *STREAMS_OF_REQUESTS
+    }
 
 
 @pytest.mark.parametrize("message", list(messages()), ids=lambda message: message.full_name)

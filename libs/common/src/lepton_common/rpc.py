@@ -23,8 +23,15 @@ _Stream = TypeVar("_Stream", bound=grpc.aio.Call)
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
-# Every method may be sent twice: creates carry a request id, writes of uploads their offset. Streams are
-# covered as long as no response has arrived; from there on it is the caller's to go on. With the waits
+STREAMS_OF_REQUESTS = (
+    ("inference.GRPCInferenceService", "ModelStreamInfer"),
+    ("lepton.dataset.v1.DatasetService", "WriteUpload"),
+)
+"""Methods that take a stream: gRPC does not make them again. It ends the process ("ILLEGAL STATE:
+FORWARDED_BATCH", grpcio 1.85.1) where it sends what it has kept of a stream while more is written."""
+
+# Every other method may be sent twice: creates carry a request id. Streams of responses are covered as long
+# as none has arrived; from there on it is the caller's to go on. With the waits
 # of about 0.1, 0.4, 1.6 and 5 seconds a service can be restarted under its callers.
 _SERVICE_CONFIG = json.dumps(
     {
@@ -33,6 +40,7 @@ _SERVICE_CONFIG = json.dumps(
         # on its way out gets no new calls from then on.
         "healthCheckConfig": {"serviceName": ""},
         "methodConfig": [
+            {"name": [{"service": service, "method": method} for service, method in STREAMS_OF_REQUESTS]},
             {
                 "name": [{}],
                 "retryPolicy": {
@@ -42,7 +50,7 @@ _SERVICE_CONFIG = json.dumps(
                     "backoffMultiplier": 4,
                     "retryableStatusCodes": ["UNAVAILABLE"],
                 },
-            }
+            },
         ],
     }
 )

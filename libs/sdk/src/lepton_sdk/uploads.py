@@ -39,6 +39,7 @@ async def send(
         LeptonError: the server refused; the class tells why.
     """
     stuck_since: float | None = None
+    reason = ""
     clock = asyncio.get_running_loop().time
     while not upload.complete:
         on_progress(upload.committed_size, upload.size_bytes)
@@ -51,7 +52,9 @@ async def send(
             # Another place than ours: the server's word counts, and GetUpload tells it.
             if not _is_broken(failure) and not isinstance(error, WrongOffset):
                 raise error from failure
-            reason = str(error)
+            # What the server says goes before what gRPC tells where that was lost.
+            if is_answer(failure) or not reason:
+                reason = str(error)
         stuck_since = stuck_since or clock()
         if clock() - stuck_since > RECONNECT_SECONDS:
             raise DependencyUnavailable(f"{file.name} could not be uploaded: {reason}")
@@ -59,7 +62,7 @@ async def send(
         request = dataset_pb2.GetUploadRequest(name=upload.name)
         reached = (await call(stub.GetUpload, request)).upload
         if reached.committed_size > upload.committed_size:
-            stuck_since = None
+            stuck_since, reason = None, ""
         upload = reached
     on_progress(upload.size_bytes, upload.size_bytes)
     return upload
