@@ -119,7 +119,7 @@ class Outbound:
         """Drops what waits."""
         self.queued_bytes -= stream.queued_bytes
         stream.queued_bytes = 0
-        stream.queue = stream.trailers = None
+        stream.queue = None
         self._waiting.pop(stream.id, None)
 
     def grant(self, increment: int) -> None:

@@ -51,22 +51,31 @@ class Call(Stream):
     on_cancel: Callable[[], None] | None = None
     """Called when nobody waits for an answer any more: the caller said so, went away, or its time is up."""
     compress = False
-    """Whether messages are compressed, if the caller understands that: to be set before the first is sent."""
+    """Whether messages are sent compressed, if the caller understands that. To be set before the first is
+    sent; after that, each message is as it says."""
+    was_compressed = False
+    """Whether the message that the handler took last had come compressed."""
 
     bucket: set[Any] | None = None
     task: asyncio.Task[None] | None = None
     reassembly: Reassembly | None = None
-    inbox: deque[tuple[bytes, int]] | None = None
-    """Messages that the handler has not taken, and what each had on the wire."""
+    inbox: deque[tuple[bytes, int, bool]] | None = None
+    """Messages that the handler has not taken, what each had on the wire, and whether it was compressed."""
     _plain = True
     """Whether an answer needs no more than a message and OK."""
     _initial: tuple[tuple[str, str | bytes], ...] = ()
     _trailing: tuple[tuple[str, str | bytes], ...] = ()
+    _announced_gzip = False
     # Done when there is a message more; when there is room to send.
     _reader: asyncio.Future[None] | None = None
     _sender: asyncio.Future[None] | None = None
 
     # What a handler asks.
+
+    @property
+    def answered(self) -> bool:
+        """Whether nothing more can be sent: an answer was, or nobody waits for one."""
+        return self.closed or self.trailers is not None
 
     @property
     def path(self) -> str:
@@ -106,7 +115,7 @@ class Call(Stream):
         self._initial = tuple(metadata)
         encode_metadata(self._initial)
         self._plain = False
-        if not self.closed:
+        if not self.answered:
             self._send_headers()
             self.connection.flush_soon()
 
@@ -122,7 +131,7 @@ class Call(Stream):
 
     def reply(self, message: bytes) -> None:
         """Answers with one message and OK. Nothing happens if nobody waits any more."""
-        if self.closed:
+        if self.closed or self.trailers is not None:
             return
         connection = self.connection
         if self._plain and not self.compress:
@@ -135,7 +144,7 @@ class Call(Stream):
 
     def abort(self, code: int, message: str = "", *, details: bytes = b"", metadata: Metadata = ()) -> None:
         """Ends the call with a status; see `RpcError`. Nothing happens if nobody waits any more."""
-        if self.closed:
+        if self.answered:
             return
         metadata = (*self._trailing, *metadata)
         outbound = self.connection.outbound
@@ -151,7 +160,7 @@ class Call(Stream):
         Raises:
             RpcError: the call is over.
         """
-        if self.closed:
+        if self.answered:
             raise _over()
         self._send_message(message)
         self.connection.flush_soon()
@@ -161,7 +170,7 @@ class Call(Stream):
 
     def finish(self) -> None:
         """Ends the call with OK."""
-        if self.closed:
+        if self.answered:
             return
         if not self.headers_sent:
             self._send_headers()
@@ -170,7 +179,8 @@ class Call(Stream):
 
     def _send_headers(self) -> None:
         block = HEADERS
-        if self.compress and self.head.accepts_gzip:
+        if self.head.accepts_gzip and self.compress:
+            self._announced_gzip = True
             block += encode([_GZIP_FIELD], compress=False)
         if self._initial:
             block += encode(encode_metadata(self._initial), compress=False)
@@ -181,7 +191,7 @@ class Call(Stream):
             self._plain = False
             self._send_headers()
         outbound = self.connection.outbound
-        if self.compress and self.head.accepts_gzip:
+        if self.compress and self._announced_gzip:
             message = compress(message)
             outbound.data(self, prefix(1, len(message)) + message)
         else:
@@ -208,7 +218,7 @@ class Call(Stream):
                 if not self.head.compressed:
                     raise RpcError(StatusCode.INTERNAL, "a message is compressed, and grpc-encoding is not set")
                 message = decompress(message, max_message_bytes=limit)
-            self.inbox.append((message, size))
+            self.inbox.append((message, size, compressed))
             connection.buffered_bytes += len(message)
         connection.buffered_bytes += self.reassembly.buffered_bytes - before
         if connection.buffered_bytes > connection.options.max_buffered_bytes:
@@ -249,7 +259,7 @@ class Call(Stream):
         """Nobody waits any more: the handler is told."""
         if self.task is not None:
             self.task.cancel()
-        if self.on_cancel is not None:
+        if self.on_cancel is not None and self.trailers is None:
             self.on_cancel()
 
     def drained(self) -> None:
@@ -261,7 +271,7 @@ class Call(Stream):
         if self.bucket is not None:
             self.bucket.discard(self)
         if self.reassembly is not None and self.inbox is not None:
-            held = sum(len(message) for message, _ in self.inbox)
+            held = sum(len(message) for message, _, _ in self.inbox)
             self.connection.buffered_bytes -= self.reassembly.buffered_bytes + held
             self.reassembly = self.inbox = None
         _set(self._reader)
@@ -285,7 +295,7 @@ class Call(Stream):
 
     def _next_message(self) -> bytes:
         assert self.inbox
-        message, size = self.inbox.popleft()
+        message, size, self.was_compressed = self.inbox.popleft()
         connection = self.connection
         connection.buffered_bytes -= len(message)
         if not self.ended:

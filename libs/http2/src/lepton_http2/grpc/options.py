@@ -32,6 +32,9 @@ class Options:
     max_metadata_bytes: int = 16 << 10
     """The header fields of a call, each with 32 octets more."""
 
+    max_frame_bytes: int = 1 << 20
+    """See `Limits.max_frame_bytes`."""
+
     max_connections: int = 0
     """Connections at a time; more are closed at once."""
 
@@ -75,6 +78,7 @@ class Options:
         window = 2 * (self.max_message_bytes + PREFIX_BYTES)
         return Limits(
             max_concurrent_streams=self.max_concurrent_calls,
+            max_frame_bytes=self.max_frame_bytes,
             max_header_list_bytes=self.max_metadata_bytes,
             stream_window_bytes=min(max(window, _SMALLEST_WINDOW), MAX_WINDOW),
             control_frames=self.control_frames_per_second,

@@ -73,14 +73,15 @@ class Session(Connection):
         """
         call: Any
         for kind, call, payload, ended in self.feed(data):
-            if call.closed:
+            if call.closed or call.trailers is not None:
+                # It was taken back, or is answered and waits for a window.
                 if kind == RESET:
                     call.cancel()
                 continue
             try:
                 if kind == REQUEST:
                     self._begin(call, now)
-                    if ended and not call.closed:
+                    if ended and not call.answered:
                         self._complete(call)
                 elif kind == DATA:
                     direct = call.head.method.direct
@@ -148,7 +149,7 @@ class Session(Connection):
         else:
             if reply is not None:
                 call.reply(reply)
-            elif call.deadline is not None and not call.closed:
+            elif call.deadline is not None and not call.answered:
                 self.host.deadlines.add(call)
 
     def _start(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
