@@ -29,7 +29,9 @@ def make_certificates(folder: Path) -> Certificates:
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("authority")
     authority = (
-        _builder(name, name, key).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        _builder(name, name, key).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        )
     ).sign(key, hashes.SHA256())
     (folder / "authority.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     for holder in ("server", "client"):

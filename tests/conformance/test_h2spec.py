@@ -8,7 +8,9 @@ import pytest
 
 
 @pytest.mark.parametrize("mode", [(), ("--strict",)], ids=["default", "strict"])
-async def test_every_case_holds(program: Callable[[str], str], strict_port: int, mode: tuple[str, ...]) -> None:
+async def test_every_case_holds(
+    program: Callable[[str], str], strict_port: int, mode: tuple[str, ...]
+) -> None:
     process = await asyncio.create_subprocess_exec(
         program("h2spec"),
         *("--host", "127.0.0.1", "--port", str(strict_port), "--timeout", "5", *mode),

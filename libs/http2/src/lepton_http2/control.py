@@ -98,7 +98,6 @@ def _read_rst_stream(
     stream = connection.streams.get(stream_id)
     if stream is not None:
         connection.lose(stream, events)
-        connection.charge_reset()
 
 
 def _read_settings(
@@ -110,6 +109,8 @@ def _read_settings(
         return
     connection.charge(len(payload) // 6)
     outbound = connection.outbound
+    # In front of the data that larger windows let through: the peer may take it for an answer to them.
+    outbound.chunks.append(frames.SETTINGS_ACK)
     for setting, value in read_settings(payload):
         if setting == Setting.INITIAL_WINDOW_SIZE:
             growth = value - outbound.stream_window
@@ -124,7 +125,6 @@ def _read_settings(
             outbound.resize_frames(value)
         elif setting == Setting.HEADER_TABLE_SIZE:
             outbound.resize_table(value)
-    outbound.chunks.append(frames.SETTINGS_ACK)
 
 
 def _read_push_promise(

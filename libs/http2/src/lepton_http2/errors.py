@@ -1,8 +1,8 @@
 """What can go wrong on a connection, and how the peer is told (RFC 9113, sections 5.4 and 7).
 
-    Http2Error
-    ├── ConnectionFault   the connection ends with GOAWAY
-    └── StreamFault       one stream ends with RST_STREAM, the others go on
+Http2Error
+├── ConnectionFault   the connection ends with GOAWAY
+└── StreamFault       one stream ends with RST_STREAM, the others go on
 """
 
 from enum import IntEnum

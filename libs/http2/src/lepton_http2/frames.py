@@ -1,6 +1,6 @@
 """The frames of HTTP/2 as bytes (RFC 9113, section 6), and the numbers in them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from struct import Struct
 
 __all__ = [
@@ -77,9 +77,9 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
 SETTINGS_ACK = frame(SETTINGS, ACK, 0)
 
 
-def settings(values: Mapping[int, int]) -> bytes:
+def settings(values: Iterable[tuple[int, int]]) -> bytes:
     """A SETTINGS frame."""
-    return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*value) for value in values.items()))
+    return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*value) for value in values))
 
 
 def window_update(stream_id: int, increment: int) -> bytes:

@@ -7,7 +7,6 @@ at any time, and can be kept as bytes.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from lepton_http2 import huffman
 
@@ -26,82 +25,76 @@ class HpackError(ValueError):
     """A header block cannot be decoded; from here on the tables of both sides differ."""
 
 
-class Field(NamedTuple):
-    """A header field as the tables keep it."""
+Field = tuple[bytes, bytes, int, int]
+"""A header field as the tables keep it: name, value, size, kind.
 
-    name: bytes
-    value: bytes
-    size: int
-    """What it counts for in a table and in a header list: its octets and 32."""
-    kind: int
-    """What the decoder's `classify` said of it, once, when it was first seen."""
-
+The size is what it counts for in a table and in a header list: its octets and 32. The kind is what the
+decoder's `classify` said of it, once, when it was first seen. A plain tuple, since every request makes some.
+"""
 
 # Appendix A, from index 1 on.
-_STATIC = tuple(
-    tuple(line.split(" ", 1)) if " " in line else (line, "")
-    for line in """\
-:authority
-:method GET
-:method POST
-:path /
-:path /index.html
-:scheme http
-:scheme https
-:status 200
-:status 204
-:status 206
-:status 304
-:status 400
-:status 404
-:status 500
-accept-charset
-accept-encoding gzip, deflate
-accept-language
-accept-ranges
-accept
-access-control-allow-origin
-age
-allow
-authorization
-cache-control
-content-disposition
-content-encoding
-content-language
-content-length
-content-location
-content-range
-content-type
-cookie
-date
-etag
-expect
-expires
-from
-host
-if-match
-if-modified-since
-if-none-match
-if-range
-if-unmodified-since
-last-modified
-link
-location
-max-forwards
-proxy-authenticate
-proxy-authorization
-range
-referer
-refresh
-retry-after
-server
-set-cookie
-strict-transport-security
-transfer-encoding
-user-agent
-vary
-via
-www-authenticate""".split("\n")
+_STATIC: tuple[tuple[str, str], ...] = (
+    (":authority", ""),
+    (":method", "GET"),
+    (":method", "POST"),
+    (":path", "/"),
+    (":path", "/index.html"),
+    (":scheme", "http"),
+    (":scheme", "https"),
+    (":status", "200"),
+    (":status", "204"),
+    (":status", "206"),
+    (":status", "304"),
+    (":status", "400"),
+    (":status", "404"),
+    (":status", "500"),
+    ("accept-charset", ""),
+    ("accept-encoding", "gzip, deflate"),
+    ("accept-language", ""),
+    ("accept-ranges", ""),
+    ("accept", ""),
+    ("access-control-allow-origin", ""),
+    ("age", ""),
+    ("allow", ""),
+    ("authorization", ""),
+    ("cache-control", ""),
+    ("content-disposition", ""),
+    ("content-encoding", ""),
+    ("content-language", ""),
+    ("content-length", ""),
+    ("content-location", ""),
+    ("content-range", ""),
+    ("content-type", ""),
+    ("cookie", ""),
+    ("date", ""),
+    ("etag", ""),
+    ("expect", ""),
+    ("expires", ""),
+    ("from", ""),
+    ("host", ""),
+    ("if-match", ""),
+    ("if-modified-since", ""),
+    ("if-none-match", ""),
+    ("if-range", ""),
+    ("if-unmodified-since", ""),
+    ("last-modified", ""),
+    ("link", ""),
+    ("location", ""),
+    ("max-forwards", ""),
+    ("proxy-authenticate", ""),
+    ("proxy-authorization", ""),
+    ("range", ""),
+    ("referer", ""),
+    ("refresh", ""),
+    ("retry-after", ""),
+    ("server", ""),
+    ("set-cookie", ""),
+    ("strict-transport-security", ""),
+    ("transfer-encoding", ""),
+    ("user-agent", ""),
+    ("vary", ""),
+    ("via", ""),
+    ("www-authenticate", ""),
 )
 _LAST_STATIC = len(_STATIC)
 _STATIC_FIELDS = {
@@ -115,7 +108,7 @@ class Decoder:
 
     Args:
         max_table_bytes: SETTINGS_HEADER_TABLE_SIZE as we announced it.
-        classify: asked of each field when it is first seen; see `Field.kind`.
+        classify: asked of each field when it is first seen; see `Field`.
     """
 
     def __init__(self, max_table_bytes: int, classify: Callable[[bytes, bytes], int]) -> None:
@@ -152,44 +145,51 @@ class Decoder:
                 index = byte & 0x7F
                 if index == 0x7F:
                     index, at = _integer(block, at, 0x7F)
-                if index <= _LAST_STATIC:
-                    if not index:
-                        raise HpackError("index 0 is used")
-                    fields.append(static[index])
-                elif index - _LAST_STATIC <= len(dynamic):
+                if index > _LAST_STATIC:
+                    if index - _LAST_STATIC > len(dynamic):
+                        raise HpackError("an index beyond the tables is used")
                     fields.append(dynamic[_LAST_STATIC - index])
+                elif index:
+                    fields.append(static[index])
                 else:
-                    raise HpackError("an index beyond the tables is used")
+                    raise HpackError("index 0 is used")
             elif byte & 0x60 == 0x20:
-                size, at = _prefixed(block, at, byte & 0x1F, 0x1F)
                 if fields:
                     raise HpackError("a table size update stands behind a field")
+                size, at = _prefixed(block, at, byte & 0x1F, 0x1F)
                 self._resize(size)
             else:
-                prefix = 0x3F if byte & 0x40 else 0x0F
-                index, at = _prefixed(block, at, byte & prefix, prefix)
-                if index:
-                    name = self._name(index)
-                else:
-                    name, at = _string(block, at)
-                value, at = _string(block, at)
-                field = Field(name, value, len(name) + len(value) + _OVERHEAD, self._classify(name, value))
+                field, at = self._literal(block, at, byte)
                 fields.append(field)
-                if byte & 0x40:
-                    self._add(field)
         return fields
+
+    def _literal(self, block: bytes, at: int, byte: int) -> tuple[Field, int]:
+        """A field that is written out, and where it ends."""
+        prefix = 0x3F if byte & 0x40 else 0x0F
+        index = byte & prefix
+        if index == prefix:
+            index, at = _integer(block, at, prefix)
+        if index:
+            name = self._name(index)
+        else:
+            name, at = _string(block, at)
+        value, at = _string(block, at)
+        field = (name, value, len(name) + len(value) + _OVERHEAD, self._classify(name, value))
+        if byte & 0x40:
+            self._add(field)
+        return field, at
 
     def _name(self, index: int) -> bytes:
         if index <= _LAST_STATIC:
-            return self._static[index].name
+            return self._static[index][0]
         if index - _LAST_STATIC > len(self._dynamic):
             raise HpackError("an index beyond the tables is used")
-        return self._dynamic[_LAST_STATIC - index].name
+        return self._dynamic[_LAST_STATIC - index][0]
 
     def _add(self, field: Field) -> None:
         self.changes += 1
         self._dynamic.append(field)
-        self._used_bytes += field.size
+        self._used_bytes += field[2]
         self._evict()
 
     def _resize(self, size: int) -> None:
@@ -201,7 +201,7 @@ class Decoder:
 
     def _evict(self) -> None:
         while self._used_bytes > self._limit_bytes:
-            self._used_bytes -= self._dynamic.popleft().size
+            self._used_bytes -= self._dynamic.popleft()[2]
 
 
 _static_tables: dict[Callable[[bytes, bytes], int], list[Field]] = {}
@@ -211,9 +211,9 @@ def _static_fields(classify: Callable[[bytes, bytes], int]) -> list[Field]:
     """The static table by index, made once for each way to classify; index 0 is not in use."""
     table = _static_tables.get(classify)
     if table is None:
-        table = [Field(b"", b"", 0, 0)]
+        table = [(b"", b"", 0, 0)]
         for name, value in ((name.encode(), value.encode()) for name, value in _STATIC):
-            table.append(Field(name, value, len(name) + len(value) + _OVERHEAD, classify(name, value)))
+            table.append((name, value, len(name) + len(value) + _OVERHEAD, classify(name, value)))
         _static_tables[classify] = table
     return table
 
@@ -240,7 +240,10 @@ def _integer(block: bytes, at: int, prefix: int) -> tuple[int, int]:
 def _string(block: bytes, at: int) -> tuple[bytes, int]:
     """A string and where it ends (section 5.2)."""
     byte = block[at]
-    size, at = _prefixed(block, at + 1, byte & 0x7F, 0x7F)
+    at += 1
+    size = byte & 0x7F
+    if size == 0x7F:
+        size, at = _integer(block, at, 0x7F)
     end = at + size
     if end > len(block):
         raise HpackError("the block ends within a string")

@@ -53,7 +53,8 @@ def classify(name: bytes, value: bytes) -> int:
     return _HOST if name == b"host" else _REGULAR
 
 
-def read_request(fields: Sequence[Field], *, max_list_bytes: int) -> Request:
+# A branch for each kind of field, in the one loop that there is for each request.
+def read_request(fields: Sequence[Field], *, max_list_bytes: int) -> Request:  # noqa: C901
     """Reads the header list of a request.
 
     Raises:
@@ -119,6 +120,6 @@ def check_trailers(fields: Sequence[Field]) -> None:
     Raises:
         StreamFault: they are malformed.
     """
-    for field in fields:
-        if field.kind == _MALFORMED or _METHOD <= field.kind <= _AUTHORITY:
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, f"malformed trailer {field.name!r}")
+    for name, _, _, kind in fields:
+        if kind == _MALFORMED or _METHOD <= kind <= _AUTHORITY:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, f"malformed trailer {name!r}")

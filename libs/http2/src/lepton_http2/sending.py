@@ -39,7 +39,9 @@ class Answer:
         self.trailers = trailers
         # The first five octets of a frame's header: all but the stream.
         self._start = frames.header(frames.HEADERS, frames.END_HEADERS, 0, len(headers))[:5]
-        self._stop = frames.header(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, len(trailers))[:5]
+        self._stop = frames.header(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, len(trailers))[
+            :5
+        ]
         self._pack_start = Struct(f">5sI{len(headers)}sBHHIBI").pack
         self._pack_stop = Struct(f">5sI{len(trailers)}s").pack
 

@@ -36,7 +36,7 @@ def greeting(limits: Limits) -> bytes:
         Setting.MAX_FRAME_SIZE: limits.max_frame_bytes,
         Setting.MAX_HEADER_LIST_SIZE: limits.max_header_list_bytes,
     }
-    return settings(ours) + window_update(0, MAX_WINDOW - _FIRST_WINDOW)
+    return settings(ours.items()) + window_update(0, MAX_WINDOW - _FIRST_WINDOW)
 
 
 def read_settings(payload: memoryview) -> Iterator[tuple[int, int]]:

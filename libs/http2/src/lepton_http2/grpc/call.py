@@ -205,6 +205,8 @@ class Call(Stream):
         Raises:
             RpcError: the call cannot go on.
         """
+        if self.head.refusal is not None:
+            return
         connection = self.connection
         limit = connection.options.max_message_bytes
         if self.reassembly is None:
@@ -216,13 +218,17 @@ class Call(Stream):
             size = PREFIX_BYTES + len(message)
             if compressed:
                 if not self.head.compressed:
-                    raise RpcError(StatusCode.INTERNAL, "a message is compressed, and grpc-encoding is not set")
+                    raise RpcError(
+                        StatusCode.INTERNAL, "a message is compressed, and grpc-encoding is not set"
+                    )
                 message = decompress(message, max_message_bytes=limit)
             self.inbox.append((message, size, compressed))
             connection.buffered_bytes += len(message)
         connection.buffered_bytes += self.reassembly.buffered_bytes - before
         if connection.buffered_bytes > connection.options.max_buffered_bytes:
-            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, "the connection holds too much that nobody has taken")
+            raise RpcError(
+                StatusCode.RESOURCE_EXHAUSTED, "the connection holds too much that nobody has taken"
+            )
         _set(self._reader)
 
     def check_complete(self) -> None:
@@ -291,7 +297,18 @@ class Call(Stream):
                 raise StopAsyncIteration
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        return self.head.method.decode(self._next_message())
+        return self.decode(self._next_message())
+
+    def decode(self, message: bytes) -> Any:
+        """What the method makes of a message.
+
+        Raises:
+            RpcError: it makes nothing of it.
+        """
+        try:
+            return self.head.method.decode(message)
+        except Exception as error:
+            raise RpcError(StatusCode.INTERNAL, "a message cannot be decoded") from error
 
     def _next_message(self) -> bytes:
         assert self.inbox

@@ -1,7 +1,7 @@
 """The deadlines of calls that are not answered at once.
 
 Calls whose deadlines are within the same hundredth of a second share a timer: setting one and taking it back
-costs no more than a set's `add` and `discard`, where a timer for each call would cost as much as answering it.
+costs no more than a set's `add` and `discard`, where a timer of its own would cost as much as the answer.
 """
 
 import asyncio
@@ -36,8 +36,7 @@ class Deadlines:
     def add(self, call: Expiring) -> None:
         """Has `expire` called when the call's deadline has passed. Taken back with `call.bucket.discard`."""
         assert call.deadline is not None
-        seconds = min(call.deadline - self._loop.time(), _FURTHEST_SECONDS)
-        tick = ceil((self._loop.time() + seconds) * _TICKS_PER_SECOND)
+        tick = ceil(min(call.deadline, self._loop.time() + _FURTHEST_SECONDS) * _TICKS_PER_SECOND)
         bucket = self._buckets.get(tick)
         if bucket is None:
             bucket = self._buckets[tick] = set()

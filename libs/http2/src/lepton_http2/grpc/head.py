@@ -3,6 +3,7 @@
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from lepton_http2.grpc.methods import Method
@@ -15,17 +16,20 @@ __all__ = ["Head", "HttpRefusal", "read_head"]
 _UNIT_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _MOST_DIGITS = 8
 _IDENTITY, _GZIP = b"identity", b"gzip"
+_TELLING = {b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"}
 # Fields of the protocol and of HTTP, which are no metadata of the caller's.
 _OWN = {b"te", b"content-type", b"content-length", b"host"}
 
 
-class HttpRefusal(Exception):
-    """The request is no call of gRPC; HTTP has a status for that."""
+@dataclass(frozen=True)
+class HttpRefusal:
+    """What HTTP says to a request that is no call of gRPC."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+    status: int
+    message: str
+
+
+_NO_METHOD = Method(path="")
 
 
 class Head:
@@ -33,6 +37,8 @@ class Head:
 
     def __init__(self, request: Request, method: Method) -> None:
         self.method = method
+        self.refusal: HttpRefusal | None = None
+        """What to answer when the request has ended, if it is no call."""
         self.timeout_seconds: float | None = None
         self.compressed = False
         """Whether messages may be compressed, with gzip."""
@@ -49,52 +55,42 @@ def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
     """Reads the head of a call.
 
     Raises:
-        HttpRefusal: it is no call.
-        RpcError: it is one that cannot be answered.
+        RpcError: the call cannot be answered.
     """
-    content_type = timeout = encoding = accepted = b""
+    told: dict[bytes, bytes] = {}
     binary = False
     for name, value, _, _ in request.fields:
-        if name == b"content-type":
-            content_type = value
-        elif name == b"grpc-timeout":
-            timeout = value
-        elif name == b"grpc-encoding":
-            encoding = value
-        elif name == b"grpc-accept-encoding":
-            accepted = value
+        if name in _TELLING:
+            told[name] = value
         elif name.endswith(b"-bin"):
             binary = True
-    _check_http(request, content_type)
+    refusal = _refusal(request, told.get(b"content-type", b""))
+    if refusal is not None:
+        head = Head(request, _NO_METHOD)
+        head.refusal = refusal
+        return head
     if request.oversized:
         raise RpcError(StatusCode.RESOURCE_EXHAUSTED, "the metadata is too large")
     method = methods.get(request.path)
     if method is None:
         raise RpcError(StatusCode.UNIMPLEMENTED, f"there is no method {request.path.decode('latin-1')}")
     head = Head(request, method)
-    if timeout:
-        head.timeout_seconds = _read_timeout(timeout)
-    if encoding == _GZIP:
-        head.compressed = True
-    elif encoding not in (b"", _IDENTITY):
-        raise RpcError(
-            StatusCode.UNIMPLEMENTED,
-            "messages can be compressed with gzip alone",
-            metadata=[("grpc-accept-encoding", "identity,gzip")],
-        )
-    head.accepts_gzip = _GZIP in accepted
+    if b"grpc-timeout" in told:
+        head.timeout_seconds = _read_timeout(told[b"grpc-timeout"])
+    if b"grpc-encoding" in told:
+        head.compressed = _read_encoding(told[b"grpc-encoding"])
+    head.accepts_gzip = _GZIP in told.get(b"grpc-accept-encoding", b"")
     if binary:
         # Now, since it may be malformed.
         head.metadata = _read_metadata(request.fields)
     return head
 
 
-def _check_http(request: Request, content_type: bytes) -> None:
+def _refusal(request: Request, content_type: bytes) -> HttpRefusal | None:
     media = content_type[:16].lower()
     if media != b"application/grpc" or content_type[16:17] not in (b"", b"+", b";"):
-        raise HttpRefusal(415, "the content-type must be application/grpc")
-    if request.method != b"POST":
-        raise HttpRefusal(405, "calls are made with POST")
+        return HttpRefusal(415, "the content-type must be application/grpc")
+    return None if request.method == b"POST" else HttpRefusal(405, "calls are made with POST")
 
 
 def _read_timeout(value: bytes) -> float:
@@ -102,6 +98,16 @@ def _read_timeout(value: bytes) -> float:
     if not digits.isdigit() or len(digits) > _MOST_DIGITS or unit not in _UNIT_SECONDS:
         raise RpcError(StatusCode.INTERNAL, "grpc-timeout is malformed")
     return int(digits) * _UNIT_SECONDS[unit]
+
+
+def _read_encoding(value: bytes) -> bool:
+    if value not in (_GZIP, _IDENTITY):
+        raise RpcError(
+            StatusCode.UNIMPLEMENTED,
+            "messages can be compressed with gzip alone",
+            metadata=[("grpc-accept-encoding", "identity,gzip")],
+        )
+    return value == _GZIP
 
 
 def _read_metadata(fields: Sequence[Field]) -> tuple[tuple[str, str | bytes], ...]:

@@ -29,6 +29,9 @@ class Options:
     max_concurrent_calls: int = 1024
     """Of one connection; more wait at the client."""
 
+    default_timeout_seconds: float = 0.0
+    """How long calls may take that come without a deadline."""
+
     max_metadata_bytes: int = 16 << 10
     """The header fields of a call, each with 32 octets more."""
 
@@ -42,7 +45,7 @@ class Options:
     """From the connection to the client's first frame."""
 
     stall_seconds: float = 60.0
-    """How long a frame may be incomplete, and how long a client may take nothing of what it asked for."""
+    """How long a client may leave a frame incomplete, or take nothing of what it asked for."""
 
     idle_seconds: float = 0.0
     """How long a connection may be without a call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import ssl
 import time
@@ -25,8 +26,9 @@ _LOG = logging.getLogger(__name__)
 _HIGH_WATER_BYTES = 1 << 20
 # How far the lives of connections differ, so that they do not all end at once.
 _JITTER = 0.1
-# How long a peer may take to say that it has read a GOAWAY.
+# How long a peer may take to say that it has read a GOAWAY, and to close a connection that has ended.
 _DRAIN_SECONDS = 2.0
+_LINGER_SECONDS = 1.0
 
 
 class ServerProtocol(asyncio.Protocol):
@@ -41,9 +43,13 @@ class ServerProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         now = time.monotonic()
         age = server.options.max_age_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)
-        self._born = self._heard = self._asked = self._progressed = self._busy = now
-        self._dies = now + age if age else 0.0
-        self._drains_since = 0.0
+        self._born = now
+        self._dies = now + age if age else math.inf
+        # When the peer was last heard, when it last completed anything, when it last had calls, when it last
+        # took something of what waits for it, and when it was asked whether it is there.
+        self._heard = self._moved = self._busy = self._taken = self._asked = now
+        self._untaken = (0, 0, 0)
+        self._drains_since = self._ended_at = math.inf
 
     # What asyncio calls.
 
@@ -54,7 +60,7 @@ class ServerProtocol(asyncio.Protocol):
             self.peer = f"{peer[0]}:{peer[1]}" if len(peer) == 2 else f"[{peer[0]}]:{peer[1]}"
         tls = transport.get_extra_info("ssl_object")
         if not self.server.admit(self) or (tls is not None and not self._admit_tls(tls)):
-            transport.abort()
+            self._transport.abort()
             return
         self._transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
         self._flush()
@@ -69,7 +75,8 @@ class ServerProtocol(asyncio.Protocol):
         # Answers of this turn wait for each other.
         session.flushing = True
         try:
-            session.receive(data, now)
+            if session.receive(data, now) or not session.incomplete:
+                self._moved = now
         except Exception:
             _LOG.exception("a connection failed")
             session.abort(ErrorCode.INTERNAL_ERROR, "")
@@ -82,7 +89,6 @@ class ServerProtocol(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._progressed = time.monotonic()
         self.session.resume()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
@@ -111,15 +117,18 @@ class ServerProtocol(asyncio.Protocol):
         data = session.data_to_send()
         if data:
             transport.write(data)
-        if session.closed:
+        if session.closed and self._ended_at == math.inf:
+            # The peer shall read what was written before it hears that nothing else is read.
+            self._ended_at = time.monotonic()
             session.lost()
-            transport.close()
+            if transport.can_write_eof():
+                transport.write_eof()
 
     # What the server calls.
 
     def drain(self) -> None:
         """Begins to end the connection: calls that came are answered."""
-        if not self._drains_since:
+        if self._drains_since == math.inf:
             self._drains_since = time.monotonic()
             self.session.drain()
             self._flush()
@@ -128,51 +137,55 @@ class ServerProtocol(asyncio.Protocol):
         """Ends the connection, and the calls on it."""
         self.session.abort(ErrorCode.NO_ERROR, "")
         self._flush()
-        if self._transport is not None and self.session.paused:
-            self._transport.abort()
+        if self._transport is not None:
+            self._transport.close()
 
     def tick(self, now: float) -> None:
         """Looks at what time has done. Called each second."""
-        session, options = self.session, self.server.options
+        session, transport, options = self.session, self._transport, self.server.options
         session.relax()
-        if self._transport is None:
+        if transport is None:
             return
-        if session.closed:
-            # It was told to close, and has not been able to write so far.
-            self._transport.abort()
-            return
-        if session.streams:
-            self._busy = now
-        if session.outbound.queued_bytes == 0 and not session.paused:
-            self._progressed = now
-        if not session.greeted and options.handshake_seconds and now - self._born > options.handshake_seconds:
+        self._look(now, transport)
+        stall = options.stall_seconds or math.inf
+        if now - self._taken > stall:
+            # What is left cannot be written either.
+            transport.abort()
+        elif session.closed:
+            if now - self._ended_at > _LINGER_SECONDS and not transport.get_write_buffer_size():
+                transport.close()
+        elif not session.greeted and now - self._born > (options.handshake_seconds or math.inf):
             session.protest("no settings came")
-        elif session.incomplete and options.stall_seconds and now - self._heard > options.stall_seconds:
+        elif now - self._moved > stall and session.incomplete:
             session.protest("a frame was not completed")
-        elif options.stall_seconds and now - self._progressed > options.stall_seconds:
-            # It may not read: what is left is not written either.
-            session.protest("nothing was taken")
-            self._transport.abort()
-        elif self._drains_since:
+        elif self._drains_since != math.inf:
             self._continue_drain(now)
-        elif (self._dies and now > self._dies) or (
-            options.idle_seconds and now - self._busy > options.idle_seconds
-        ):
+        elif now > self._dies or now - self._busy > (options.idle_seconds or math.inf):
             self.drain()
         else:
             self._keep_alive(now)
 
+    def _look(self, now: float, transport: asyncio.Transport) -> None:
+        """Notes what has changed since the last look."""
+        outbound = self.session.outbound
+        untaken = (outbound.queued_bytes, outbound.window, transport.get_write_buffer_size())
+        if untaken != self._untaken or not (outbound.queued_bytes or untaken[2]):
+            self._taken = now
+        self._untaken = untaken
+        if self.session.streams:
+            self._busy = now
+
     def _continue_drain(self, now: float) -> None:
-        grace = self.server.options.max_age_grace_seconds
+        grace = self.server.options.max_age_grace_seconds or math.inf
         if now - self._drains_since > _DRAIN_SECONDS:
             self.session.finish()
             self.session.flush_soon()
-        if self._dies and grace and now > self._dies + grace:
+        if now - self._dies > grace:
             self.close()
 
     def _keep_alive(self, now: float) -> None:
         options, session = self.server.options, self.session
-        if not options.keepalive_seconds:
+        if not options.keepalive_seconds or session.paused:
             return
         if session.ping_unanswered:
             if now - max(self._asked, self._heard) > options.keepalive_timeout_seconds:

@@ -87,7 +87,9 @@ class Server:
         )
         return self._add(listener)
 
-    async def listen_on(self, listening: socket.socket, *, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+    async def listen_on(
+        self, listening: socket.socket, *, tls: ssl.SSLContext | None = None
+    ) -> tuple[str, int]:
         """Listens on a socket that is bound, of any family."""
         listener = await self.loop.create_server(
             lambda: ServerProtocol(self), sock=listening, backlog=_BACKLOG, ssl=tls

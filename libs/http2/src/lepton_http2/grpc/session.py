@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
-from struct import Struct
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from typing import Any, Protocol
 
 from lepton_http2.connection import Connection
@@ -12,6 +11,7 @@ from lepton_http2.events import DATA, REQUEST, RESET
 from lepton_http2.grpc.call import Call
 from lepton_http2.grpc.deadlines import Deadlines
 from lepton_http2.grpc.head import Head, HttpRefusal, read_head
+from lepton_http2.grpc.messages import PREFIX_BYTES, read_prefix
 from lepton_http2.grpc.methods import Method
 from lepton_http2.grpc.options import Options
 from lepton_http2.grpc.status import RpcError, StatusCode, http_error_block
@@ -19,7 +19,6 @@ from lepton_http2.grpc.status import RpcError, StatusCode, http_error_block
 __all__ = ["Host", "Session"]
 
 _LOG = logging.getLogger(__name__)
-_PREFIX = Struct(">BI")
 
 
 class Host(Protocol):
@@ -56,7 +55,8 @@ class Session(Connection):
         self.buffered_bytes = 0
         """What lies here of requests that no handler has taken."""
         self._methods = methods
-        self._max_message_bytes = options.max_message_bytes
+        # Calls with a deadline that began in this turn.
+        self._limited: list[Call] = []
 
     def flush_soon(self) -> None:
         """Has what is to be sent written soon."""
@@ -64,40 +64,43 @@ class Session(Connection):
             self.flushing = True
             self.host.flush_soon()
 
-    def receive(self, data: bytes, now: float) -> None:
+    def receive(self, data: bytes, now: float) -> bool:
         """Takes what was received.
 
         Args:
             data: the bytes.
             now: of `time.monotonic`.
+
+        Returns:
+            Whether anything came of it.
         """
         call: Any
-        for kind, call, payload, ended in self.feed(data):
+        limit = self.options.max_message_bytes
+        events = self.feed(data)
+        for kind, call, payload, ended in events:
             if call.closed or call.trailers is not None:
                 # It was taken back, or is answered and waits for a window.
                 if kind == RESET:
                     call.cancel()
                 continue
+            if kind == DATA and ended and call.reassembly is None and len(payload) >= PREFIX_BYTES:
+                direct = call.head.method.direct
+                compressed, size = read_prefix(payload)
+                if direct and not compressed and size == len(payload) - PREFIX_BYTES and size <= limit:
+                    # A whole request in one frame, for a function: what most calls are.
+                    self._answer(call, direct, bytes(payload[PREFIX_BYTES:]))
+                    continue
             try:
-                if kind == REQUEST:
-                    self._begin(call, now)
-                    if ended and not call.answered:
-                        self._complete(call)
-                elif kind == DATA:
-                    direct = call.head.method.direct
-                    if ended and direct is not None and call.reassembly is None and len(payload) >= 5:
-                        # A whole message in one frame: what most calls are.
-                        compressed, size = _PREFIX.unpack_from(payload)
-                        if not compressed and size == len(payload) - 5 and size <= self._max_message_bytes:
-                            self._answer(call, direct, bytes(payload[5:]))
-                            continue
-                    call.take(payload)
-                    if ended:
-                        self._complete(call)
-                else:
-                    self._complete(call)
+                self._advance(call, kind, payload, ended, now)
             except RpcError as error:
                 self._refuse(call, error)
+        if self._limited:
+            # Calls that were answered at once need no timer.
+            for call in self._limited:
+                if not call.closed:
+                    self.host.deadlines.add(call)
+            self._limited.clear()
+        return bool(events)
 
     def lost(self) -> None:
         """The connection is no more."""
@@ -113,31 +116,40 @@ class Session(Connection):
 
     # The life of a call.
 
+    def _advance(self, call: Call, kind: int, payload: memoryview, ended: bool, now: float) -> None:
+        if kind == REQUEST:
+            self._begin(call, now)
+        elif kind == DATA:
+            call.take(payload)
+        if ended and not call.answered:
+            self._complete(call)
+
     def _begin(self, call: Call, now: float) -> None:
         head = call.request.meaning
         if head is None:
-            try:
-                head = call.request.meaning = read_head(call.request, self._methods)
-            except HttpRefusal as refusal:
-                self._refuse_http(call, refusal)
-                return
+            head = call.request.meaning = read_head(call.request, self._methods)
         assert isinstance(head, Head)
         call.head = head
-        if head.timeout_seconds is not None:
-            call.deadline = now + head.timeout_seconds
+        timeout = head.timeout_seconds or self.options.default_timeout_seconds
+        if timeout or head.timeout_seconds == 0:
+            call.deadline = now + timeout
+            self._limited.append(call)
         if head.method.takes_stream:
-            self._start(call, self._stream(call) if head.method.stream else self._unary(call))
+            call.task = self.host.spawn(self._run(call))
 
     def _complete(self, call: Call) -> None:
         """The request has ended."""
+        if call.head.refusal is not None:
+            self._refuse_http(call, call.head.refusal)
+            return
         call.check_complete()
         method = call.head.method
         if method.takes_stream:
             return
         if method.direct is not None:
             self._answer(call, method.direct, call.only_message())
-            return
-        self._start(call, self._stream(call) if method.stream else self._unary(call))
+        else:
+            call.task = self.host.spawn(self._run(call))
 
     def _answer(self, call: Call, direct: Any, message: bytes) -> None:
         try:
@@ -149,44 +161,32 @@ class Session(Connection):
         else:
             if reply is not None:
                 call.reply(reply)
-            elif call.deadline is not None and not call.answered:
-                self.host.deadlines.add(call)
 
-    def _start(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
-        call.task = self.host.spawn(work)
-        if call.deadline is not None:
-            self.host.deadlines.add(call)
-
-    async def _unary(self, call: Call) -> None:
+    async def _run(self, call: Call) -> None:
+        """A coroutine answers a call."""
         method = call.head.method
-        assert method.answer is not None
         try:
-            request = call if method.takes_stream else method.decode(call.only_message())
-            reply = await method.answer(call, request)
-            call.reply(method.encode(reply))
+            request = call if method.takes_stream else call.decode(call.only_message())
+            if method.answer is not None:
+                call.reply(method.encode(await method.answer(call, request)))
+            elif method.stream is not None:
+                await self._send_all(call, method.stream(call, request))
         except RpcError as error:
             self._refuse(call, error)
         except asyncio.CancelledError:
-            call.abort(StatusCode.CANCELLED, "the server ended the call")
+            call.abort(StatusCode.UNAVAILABLE, "the server ended the call")
             raise
         except Exception:
             self._fail(call)
 
-    async def _stream(self, call: Call) -> None:
-        method = call.head.method
-        assert method.stream is not None
+    async def _send_all(self, call: Call, replies: AsyncIterator[Any]) -> None:
         try:
-            request = call if method.takes_stream else method.decode(call.only_message())
-            async for reply in method.stream(call, request):
-                await call.send(method.encode(reply))
+            async for reply in replies:
+                await call.send(call.head.method.encode(reply))
             call.finish()
-        except RpcError as error:
-            self._refuse(call, error)
-        except asyncio.CancelledError:
-            call.abort(StatusCode.CANCELLED, "the server ended the call")
-            raise
-        except Exception:
-            self._fail(call)
+        finally:
+            if isinstance(replies, AsyncGenerator):
+                await replies.aclose()
 
     def _refuse(self, call: Call, error: RpcError) -> None:
         call.abort(error.code, error.message, details=error.details, metadata=error.metadata)

@@ -59,7 +59,9 @@ class RpcError(Exception):
         metadata: further trailers.
     """
 
-    def __init__(self, code: int, message: str = "", *, details: bytes = b"", metadata: Metadata = ()) -> None:
+    def __init__(
+        self, code: int, message: str = "", *, details: bytes = b"", metadata: Metadata = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -114,7 +116,9 @@ def _status_fields(code: int, message: str, details: bytes) -> list[tuple[bytes,
 
 
 @lru_cache(maxsize=256)
-def error_block(code: int, message: str, details: bytes = b"", metadata: tuple[tuple[str, str | bytes], ...] = ()) -> bytes:
+def error_block(
+    code: int, message: str, details: bytes = b"", metadata: tuple[tuple[str, str | bytes], ...] = ()
+) -> bytes:
     """The one header block of an answer that is nothing but a status."""
     fields = [(b":status", b"200"), _CONTENT_TYPE, *_status_fields(code, message, details)]
     return encode([*fields, *encode_metadata(metadata)], compress=False)
