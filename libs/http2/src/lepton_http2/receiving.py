@@ -168,8 +168,10 @@ class Inbound:
             self._blocks.check_size(size)
             return False
         if kind == frames.DATA and not flags & frames.PADDED:
-            self._left_stream = self._admit(stream_id, size, events)
             self._left_ends = flags & frames.END_STREAM != 0
+            self._left_stream = self._admit(stream_id, size, events)
+            if self._left_stream is not None:
+                self._count(self._left_stream, size, self._left_ends, events)
         elif kind > frames.CONTINUATION:
             self._connection.charge()
             self._left_stream = None
@@ -197,7 +199,9 @@ class Inbound:
         if not payload and not ended:
             self._connection.charge()
         elif stream is not None:
-            self._deliver(stream, payload, ended, events)
+            self._count(stream, len(payload), ended, events)
+            if not stream.closed:
+                self._deliver(stream, payload, ended, events)
 
     def _admit(self, stream_id: int, size: int, events: list[Event]) -> Stream | None:
         """Takes a DATA frame from the windows; gives the stream that it is for, if it is for any."""
@@ -222,12 +226,14 @@ class Inbound:
             return None
         return stream
 
-    def _deliver(self, stream: Stream, payload: memoryview, ended: bool, events: list[Event]) -> None:
+    def _count(self, stream: Stream, size: int, ended: bool, events: list[Event]) -> None:
+        """Holds a body against its announced length, before anything of the frame is told."""
         if stream.body_left is not None:
-            stream.body_left -= len(payload)
+            stream.body_left -= size
             if stream.body_left < 0 or (ended and stream.body_left):
                 self._connection.fail(stream, ErrorCode.PROTOCOL_ERROR, events)
-                return
+
+    def _deliver(self, stream: Stream, payload: memoryview, ended: bool, events: list[Event]) -> None:
         if ended:
             stream.ended = True
         events.append((DATA, stream, payload, ended))
