@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -14,8 +15,10 @@ import pytest_asyncio
 from lepton_http2.grpc import Options, Server
 from lepton_http2.tls import server_context
 
-from .certificates import Certificates, make_certificates
 from .interop_service import TestService
+
+if TYPE_CHECKING:
+    from ..certificates import Certificates
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -32,12 +35,6 @@ def program() -> Callable[[str], str]:
         return str(path)
 
     return find
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """A server's certificate, and who vouches for it."""
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,15 @@
 """The official gRPC interoperability client, as of grpc-go, finds a server of gRPC."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
-from .certificates import Certificates
+if TYPE_CHECKING:
+    from ..certificates import Certificates
 
 CASES = (
     "cancel_after_begin",

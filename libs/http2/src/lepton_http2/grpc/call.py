@@ -31,6 +31,9 @@ __all__ = ["Call"]
 
 # A streaming handler waits while this much of what it sent has not found a window.
 _MOST_QUEUED_BYTES = 64 << 10
+# What streaming handlers may send before it is written, each message with something for its frames.
+_MOST_UNFLUSHED_BYTES = 256 << 10
+_OVERHEAD_BYTES = 256
 _GZIP_FIELD = (b"grpc-encoding", b"gzip")
 
 
@@ -162,9 +165,16 @@ class Call(Stream):
         """
         if self.answered:
             raise _over()
+        connection = self.connection
         self._send_message(message)
-        self.connection.flush_soon()
-        while not self.closed and (self.queued_bytes > _MOST_QUEUED_BYTES or self.connection.paused):
+        connection.unflushed_bytes += len(message) + _OVERHEAD_BYTES
+        if connection.unflushed_bytes > _MOST_UNFLUSHED_BYTES:
+            # Now: a handler that never waits for anything else would keep the loop from doing it.
+            connection.host.flush()
+            await asyncio.sleep(0)
+        else:
+            connection.flush_soon()
+        while not self.closed and (self.queued_bytes > _MOST_QUEUED_BYTES or connection.paused):
             self._sender = asyncio.get_running_loop().create_future()
             await self._sender
 

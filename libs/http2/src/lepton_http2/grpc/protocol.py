@@ -63,7 +63,7 @@ class ServerProtocol(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
-        self._flush()
+        self.flush()
 
     def _admit_tls(self, tls: ssl.SSLObject) -> bool:
         self.peer_certificate = tls.getpeercert() or None
@@ -80,7 +80,7 @@ class ServerProtocol(asyncio.Protocol):
         except Exception:
             _LOG.exception("a connection failed")
             session.abort(ErrorCode.INTERNAL_ERROR, "")
-        self._flush()
+        self.flush()
 
     def pause_writing(self) -> None:
         # Who takes no answers needs to ask no more.
@@ -100,17 +100,11 @@ class ServerProtocol(asyncio.Protocol):
 
     # What the session calls.
 
-    def flush_soon(self) -> None:
-        """Has what is to be sent written before the loop waits again."""
-        self.server.loop.call_soon(self._flush)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a handler."""
-        return self.server.spawn(work)
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Writes what is to be sent."""
         session = self.session
         session.flushing = False
+        session.unflushed_bytes = 0
         transport = self._transport
         if transport is None:
             return
@@ -124,6 +118,14 @@ class ServerProtocol(asyncio.Protocol):
             if transport.can_write_eof():
                 transport.write_eof()
 
+    def flush_soon(self) -> None:
+        """Has it written before the loop waits again."""
+        self.server.loop.call_soon(self.flush)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a handler."""
+        return self.server.spawn(work)
+
     # What the server calls.
 
     def drain(self) -> None:
@@ -131,14 +133,19 @@ class ServerProtocol(asyncio.Protocol):
         if self._drains_since == math.inf:
             self._drains_since = time.monotonic()
             self.session.drain()
-            self._flush()
+            self.flush()
 
     def close(self) -> None:
         """Ends the connection, and the calls on it."""
-        self.session.abort(ErrorCode.NO_ERROR, "")
-        self._flush()
+        self.session.give_up()
+        self.flush()
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Ends the connection without a word more."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def tick(self, now: float) -> None:
         """Looks at what time has done. Called each second."""

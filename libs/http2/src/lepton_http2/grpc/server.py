@@ -26,6 +26,8 @@ __all__ = ["Server"]
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 1024
 _TICK_SECONDS = 1.0
+# How long a connection may take to write its last words.
+_CLOSE_SECONDS = 1.0
 
 
 class Server:
@@ -112,17 +114,27 @@ class Server:
             listener.close()
         for connection in list(self._connections):
             connection.drain()
-        try:
-            async with asyncio.timeout(grace_seconds):
-                await self._none_left.wait()
-        except TimeoutError:
+        if not await self._wait_for_connections(grace_seconds) and self.calls:
             _LOG.warning("%d calls did not end in time", self.calls)
         for connection in list(self._connections):
             connection.close()
+        if not await self._wait_for_connections(_CLOSE_SECONDS):
+            for connection in list(self._connections):
+                connection.abort()
+            await self._wait_for_connections(_CLOSE_SECONDS)
         self._ticker.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _wait_for_connections(self, seconds: float | None) -> bool:
+        """Waits until there is none; whether there is."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._none_left.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Stops at once."""

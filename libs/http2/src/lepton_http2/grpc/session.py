@@ -28,8 +28,11 @@ class Host(Protocol):
     peer_certificate: dict[str, Any] | None
     deadlines: Deadlines
 
+    def flush(self) -> None:
+        """Writes what is to be sent."""
+
     def flush_soon(self) -> None:
-        """Has what is to be sent written before the loop waits again."""
+        """Has it written before the loop waits again."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs a handler."""
@@ -50,6 +53,8 @@ class Session(Connection):
         self.host = host
         self.flushing = False
         """Whether what is to be sent will be written without anybody asking for it."""
+        self.unflushed_bytes = 0
+        """What streaming handlers have sent since the last write."""
         self.paused = False
         """Whether the transport has more to write than it should."""
         self.buffered_bytes = 0
@@ -107,6 +112,14 @@ class Session(Connection):
         for call in self.abandon():
             assert isinstance(call, Call)
             call.cancel()
+
+    def give_up(self) -> None:
+        """Ends all calls, and with them the connection."""
+        for call in list(self.streams.values()):
+            assert isinstance(call, Call)
+            call.abort(StatusCode.UNAVAILABLE, "the server has stopped")
+            call.cancel()
+        self.abort(ErrorCode.NO_ERROR, "")
 
     def resume(self) -> None:
         """The transport has written what it had."""

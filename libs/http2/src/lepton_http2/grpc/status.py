@@ -1,5 +1,6 @@
 """How a call ends: codes, messages, details, and the header blocks that say so."""
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from enum import IntEnum
@@ -21,6 +22,9 @@ __all__ = [
 Metadata = Iterable[tuple[str, str | bytes]]
 """Names in lower case, and values: text, or bytes where the name ends in `-bin`."""
 
+_NAME = re.compile("[0-9a-z_.-]+")
+# The names of the protocol's own that servers may use: what they understand, and when to try again.
+_TOLD = {"grpc-accept-encoding", "grpc-retry-pushback-ms"}
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
 
 HEADERS = encode([(b":status", b"200"), _CONTENT_TYPE], compress=False)
@@ -57,6 +61,9 @@ class RpcError(Exception):
         message: for the caller, any text.
         details: a serialised `google.rpc.Status`, for the caller's program.
         metadata: further trailers.
+
+    Raises:
+        ValueError: the metadata cannot be sent.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class RpcError(Exception):
         self.message = message
         self.details = details
         self.metadata = tuple(metadata)
+        encode_metadata(self.metadata)
 
 
 def encode_metadata(metadata: Metadata) -> list[tuple[bytes, bytes]]:
@@ -86,7 +94,7 @@ def encode_metadata(metadata: Metadata) -> list[tuple[bytes, bytes]]:
             field = value.encode()
         else:
             raise ValueError(f"{name} takes printable ASCII without spaces around it")
-        if name.startswith(("grpc-", ":")) or name != name.lower() or not name.isascii():
+        if (name.startswith("grpc-") and name not in _TOLD) or not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot be the name of metadata")
         fields.append((name.encode(), field))
     return fields
