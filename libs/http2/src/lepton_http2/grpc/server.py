@@ -59,7 +59,7 @@ class Server:
     @property
     def calls(self) -> int:
         """Calls that are not answered."""
-        return sum(len(connection.session.streams) for connection in self._connections)
+        return sum(len(connection.session.streams) for connection in tuple(self._connections))
 
     async def listen(
         self, host: str, port: int, *, tls: ssl.SSLContext | None = None, reuse_port: bool = False
