@@ -68,6 +68,8 @@ def serving(
     try:
         yield served
         served.run(served.server.close())
+        # What was accepted just before is made, and closed, in the next turns of the loop.
+        served.run(asyncio.sleep(0.05))
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(30)

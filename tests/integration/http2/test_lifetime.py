@@ -187,11 +187,12 @@ def test_a_client_that_takes_nothing_is_let_go(serve: Serve, windows: str) -> No
         if windows == "large":
             peer.send(frames.window_update(0, frames.MAX_WINDOW - 65_535))
         peer.call(1, body=b"\0\0\0\0\0")
-        deadline = threading.Event()
+        peer.receive(frames.HEADERS)
+        clock = threading.Event()
         for _ in range(300):
             if not served.server.connections:
                 break
-            deadline.wait(0.1)
+            clock.wait(0.1)
         assert served.server.connections == 0
 
 
@@ -232,4 +233,9 @@ def test_hostile_connections_harm_nobody_else(serve: Serve) -> None:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             if number % 20 == 0:
                 assert call(b"still here", timeout=60) == b"still here"
-        assert served.server.calls == 0
+    # Connections are taken in their order: all of them have been when this one is.
+    with served.socket() as connection:
+        peer = Peer(connection)
+        peer.call(1, body=HELLO)
+        assert peer.answer(1)[1] == HELLO
+    assert served.server.calls == 0

@@ -20,6 +20,8 @@ _INITIAL_FRAME = 16_384
 _INITIAL_TABLE = 4096
 _PREFIX = Struct(">BI")
 _PREFIX_BYTES = _PREFIX.size
+# A message up to this size is copied to stand in one frame with its prefix.
+_JOINED_BYTES = 16 << 10
 # Asks for the way through `Outbound.headers` even where there is no body.
 _NEVER_QUICK = -1
 
@@ -90,7 +92,7 @@ class Outbound:
             self._finished(stream)
             return
         self.headers(stream, answer.headers)
-        self.data(stream, _PREFIX.pack(0, len(body)) + body)
+        self.message(stream, body)
         self.end(stream, answer.trailers)
 
     def headers(self, stream: Stream, block: bytes, *, end: bool = False) -> None:
@@ -102,6 +104,20 @@ class Outbound:
 
     def data(self, stream: Stream, body: bytes) -> None:
         """Sends a piece of the body, or has it wait."""
+        self._queue(stream, body)
+        self._pump(stream)
+
+    def message(self, stream: Stream, body: bytes, *, compressed: bool = False) -> None:
+        """Sends a message as a piece of the body: with its prefix."""
+        prefix = _PREFIX.pack(compressed, len(body))
+        if len(body) <= _JOINED_BYTES:
+            self._queue(stream, prefix + body)
+        else:
+            self._queue(stream, prefix)
+            self._queue(stream, body)
+        self._pump(stream)
+
+    def _queue(self, stream: Stream, body: bytes) -> None:
         if not body:
             return
         if stream.queue is None:
@@ -109,7 +125,6 @@ class Outbound:
         stream.queue.append(memoryview(body))
         stream.queued_bytes += len(body)
         self.queued_bytes += len(body)
-        self._pump(stream)
 
     def end(self, stream: Stream, trailers: bytes = b"") -> None:
         """Ends the stream behind what waits, with trailers or without."""
@@ -196,7 +211,7 @@ class Outbound:
             self.window -= size
             self.chunks += (frames.header(frames.DATA, 0, stream.id, size), body[:size])
             most_frames -= 1
-        if not queue:
+        if not queue and not stream.closed:
             if stream.trailers is not None:
                 self._end(stream)
             else:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lepton_http2.errors import ErrorCode
-from lepton_http2.grpc.messages import PREFIX_BYTES, Reassembly, compress, decompress, prefix
+from lepton_http2.grpc.messages import PREFIX_BYTES, Reassembly, compress, decompress
 from lepton_http2.grpc.status import (
     HEADERS,
     Metadata,
@@ -200,12 +200,10 @@ class Call(Stream):
         if not self.headers_sent:
             self._plain = False
             self._send_headers()
-        outbound = self.connection.outbound
         if self.compress and self._announced_gzip:
-            message = compress(message)
-            outbound.data(self, prefix(1, len(message)) + message)
+            self.connection.outbound.message(self, compress(message), compressed=True)
         else:
-            outbound.data(self, prefix(0, len(message)) + message)
+            self.connection.outbound.message(self, message)
 
     # What its session tells it.
 

@@ -6,11 +6,10 @@ from struct import Struct
 
 from lepton_http2.grpc.status import RpcError, StatusCode
 
-__all__ = ["PREFIX_BYTES", "Reassembly", "compress", "decompress", "prefix", "read_prefix"]
+__all__ = ["PREFIX_BYTES", "Reassembly", "compress", "decompress", "read_prefix"]
 
 _PREFIX = Struct(">BI")
 PREFIX_BYTES = _PREFIX.size
-prefix = _PREFIX.pack
 read_prefix = _PREFIX.unpack_from
 
 # zlib's name for the format of gzip with the largest window.

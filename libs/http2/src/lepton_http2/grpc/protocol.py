@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -115,8 +116,10 @@ class ServerProtocol(asyncio.Protocol):
             # The peer shall read what was written before it hears that nothing else is read.
             self._ended_at = time.monotonic()
             session.lost()
-            if transport.can_write_eof():
-                transport.write_eof()
+            # A peer that is gone already is as good as one that has heard.
+            with contextlib.suppress(OSError):
+                if transport.can_write_eof():
+                    transport.write_eof()
 
     def flush_soon(self) -> None:
         """Has it written before the loop waits again."""
