@@ -7,6 +7,7 @@ at any time, and can be kept as bytes.
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from lepton_http2 import huffman
 
@@ -204,18 +205,14 @@ class Decoder:
             self._used_bytes -= self._dynamic.popleft()[2]
 
 
-_static_tables: dict[Callable[[bytes, bytes], int], list[Field]] = {}
-
-
-def _static_fields(classify: Callable[[bytes, bytes], int]) -> list[Field]:
+@lru_cache(maxsize=4)
+def _static_fields(classify: Callable[[bytes, bytes], int]) -> tuple[Field, ...]:
     """The static table by index, made once for each way to classify; index 0 is not in use."""
-    table = _static_tables.get(classify)
-    if table is None:
-        table = [(b"", b"", 0, 0)]
-        for name, value in ((name.encode(), value.encode()) for name, value in _STATIC):
-            table.append((name, value, len(name) + len(value) + _OVERHEAD, classify(name, value)))
-        _static_tables[classify] = table
-    return table
+    named = ((name.encode(), value.encode()) for name, value in _STATIC)
+    fields = (
+        (name, value, len(name) + len(value) + _OVERHEAD, classify(name, value)) for name, value in named
+    )
+    return (b"", b"", 0, 0), *fields
 
 
 def _prefixed(block: bytes, at: int, value: int, prefix: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from lepton_http2.grpc.session import Session
 
 __all__ = ["Call"]
+
+_LOG = logging.getLogger(__name__)
 
 # A streaming handler waits while this much of what it sent has not found a window.
 _MOST_QUEUED_BYTES = 64 << 10
@@ -274,7 +277,10 @@ class Call(Stream):
         if self.task is not None:
             self.task.cancel()
         if self.on_cancel is not None and self.trailers is None:
-            self.on_cancel()
+            try:
+                self.on_cancel()
+            except Exception:
+                _LOG.exception("what %s is to do when it is cancelled failed", self.path)
 
     def drained(self) -> None:
         """What waited for a window, or for the transport, has been sent."""

@@ -46,7 +46,10 @@ class Deadlines:
 
     def _expire(self, tick: int) -> None:
         now = self._loop.time()
-        for call in self._buckets.pop(tick):
+        bucket = self._buckets.pop(tick)
+        # What one is told may end others.
+        while bucket:
+            call = bucket.pop()
             call.bucket = None
             if call.deadline is not None and call.deadline > now:
                 self.add(call)

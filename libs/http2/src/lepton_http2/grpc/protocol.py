@@ -86,7 +86,7 @@ class ServerProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         # Who takes no answers needs to ask no more.
         self.session.paused = True
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -107,12 +107,12 @@ class ServerProtocol(asyncio.Protocol):
         session.flushing = False
         session.unflushed_bytes = 0
         transport = self._transport
-        if transport is None:
+        if transport is None or self._ended_at != math.inf:
             return
         data = session.data_to_send()
         if data:
             transport.write(data)
-        if session.closed and self._ended_at == math.inf:
+        if session.closed:
             # The peer shall read what was written before it hears that nothing else is read.
             self._ended_at = time.monotonic()
             session.lost()
