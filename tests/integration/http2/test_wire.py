@@ -184,3 +184,23 @@ def test_an_answer_waits_for_its_window(served: Served) -> None:
         peer.send(frames.window_update(1, 100))
         assert peer.receive(frames.DATA)[3] == HELLO[3:]
         assert peer.answer(1)[2] == {b"grpc-status": b"0"}
+
+
+def test_what_was_held_is_let_go_of_when_calls_end(served: Served, peer: Peer) -> None:
+    ends: dict[str, Callable[[int], None]] = {
+        "whole": lambda id: peer.send(
+            frames.frame(frames.DATA, frames.END_STREAM, id, framed(bytes(900))[500:])
+        ),
+        "cancelled": lambda id: peer.send(frames.rst_stream(id, ErrorCode.CANCEL)),
+        "broken": lambda id: peer.send(frames.frame(frames.DATA, 0, id, bytes(405) + b"\2" + bytes(9))),
+        "more than one": lambda id: peer.send(frames.frame(frames.DATA, 1, id, bytes(405) + framed(b"x"))),
+    }
+    for round, (name, end) in enumerate(list(ends.items()) * 3):
+        stream_id = 2 * round + 1
+        peer.call(stream_id, body=framed(bytes(900))[:500], end=False)
+        end(stream_id)
+        if name != "cancelled":
+            peer.answer(stream_id)
+    peer.call(101, body=HELLO)
+    assert peer.answer(101)[1] == HELLO
+    assert served.server.buffered_bytes == 0

@@ -9,9 +9,12 @@ __all__ = [
     "DATA",
     "END_HEADERS",
     "END_STREAM",
+    "FIRST_FRAME",
+    "FIRST_WINDOW",
     "GOAWAY",
     "HEADERS",
     "HEADER_BYTES",
+    "MAX_FRAME",
     "MAX_WINDOW",
     "PADDED",
     "PING",
@@ -36,7 +39,12 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client sends first (section 3.4)."""
 
 HEADER_BYTES = 9
+FIRST_WINDOW = 65_535
+"""What every window is at first."""
 MAX_WINDOW = (1 << 31) - 1
+FIRST_FRAME = 1 << 14
+"""The largest payload of a frame at first, and the least that a peer may set it to."""
+MAX_FRAME = (1 << 24) - 1
 
 # Types.
 DATA = 0x0

@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-from lepton_http2.frames import MAX_WINDOW
+from lepton_http2.frames import FIRST_FRAME, FIRST_WINDOW, MAX_FRAME, MAX_WINDOW
 
 __all__ = ["Limits"]
-
-_SMALLEST_WINDOW = 65_535
-_SMALLEST_FRAME, _LARGEST_FRAME = 1 << 14, (1 << 24) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +40,9 @@ class Limits:
     allows another one."""
 
     def __post_init__(self) -> None:
-        if not _SMALLEST_FRAME <= self.max_frame_bytes <= _LARGEST_FRAME:
-            raise ValueError(f"max_frame_bytes must be from {_SMALLEST_FRAME} to {_LARGEST_FRAME}")
-        if not _SMALLEST_WINDOW <= self.stream_window_bytes <= MAX_WINDOW:
-            raise ValueError(f"stream_window_bytes must be from {_SMALLEST_WINDOW} to {MAX_WINDOW}")
+        if not FIRST_FRAME <= self.max_frame_bytes <= MAX_FRAME:
+            raise ValueError(f"max_frame_bytes must be from {FIRST_FRAME} to {MAX_FRAME}")
+        if not FIRST_WINDOW <= self.stream_window_bytes <= MAX_WINDOW:
+            raise ValueError(f"stream_window_bytes must be from {FIRST_WINDOW} to {MAX_WINDOW}")
         if self.max_concurrent_streams < 1:
             raise ValueError("max_concurrent_streams must be at least 1")

@@ -13,13 +13,13 @@ from lepton_http2.errors import ConnectionFault, ErrorCode, StreamFault
 from lepton_http2.hpack import EMPTY_TABLE
 from lepton_http2.streams import Stream
 
-__all__ = ["Answer", "Outbound"]
+__all__ = ["MESSAGE_PREFIX", "Answer", "Outbound"]
 
-_INITIAL_WINDOW = 65_535
-_INITIAL_FRAME = 16_384
-_INITIAL_TABLE = 4096
-_PREFIX = Struct(">BI")
-_PREFIX_BYTES = _PREFIX.size
+MESSAGE_PREFIX = Struct(">BI")
+"""What stands in front of a message of gRPC: whether it is compressed, and its size."""
+
+_FIRST_TABLE = 4096
+_PREFIX_BYTES = MESSAGE_PREFIX.size
 # A message up to this size is copied to stand in one frame with its prefix.
 _JOINED_BYTES = 16 << 10
 # Asks for the way through `Outbound.headers` even where there is no body.
@@ -29,7 +29,7 @@ _NEVER_QUICK = -1
 class Answer:
     """The header blocks of answers that differ in their bodies alone.
 
-    Every body goes behind an octet 0 and its size in four octets, as gRPC frames a message.
+    Every body is one message, behind a `MESSAGE_PREFIX`.
 
     Args:
         headers: the header block.
@@ -39,11 +39,10 @@ class Answer:
     def __init__(self, headers: bytes, trailers: bytes) -> None:
         self.headers = headers
         self.trailers = trailers
-        # The first five octets of a frame's header: all but the stream.
+        # The first five octets of the frames' headers: all but the stream.
+        last = frames.END_HEADERS | frames.END_STREAM
         self._start = frames.header(frames.HEADERS, frames.END_HEADERS, 0, len(headers))[:5]
-        self._stop = frames.header(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, len(trailers))[
-            :5
-        ]
+        self._stop = frames.header(frames.HEADERS, last, 0, len(trailers))[:5]
         self._pack_start = Struct(f">5sI{len(headers)}sBHHIBI").pack
         self._pack_stop = Struct(f">5sI{len(trailers)}s").pack
 
@@ -71,16 +70,16 @@ class Outbound:
         self._finished = finished
         self.chunks: list[bytes | memoryview] = []
         """What is to be written, in this order."""
-        self.window = _INITIAL_WINDOW
-        self.stream_window = _INITIAL_WINDOW
+        self.window = frames.FIRST_WINDOW
+        self.stream_window = frames.FIRST_WINDOW
         """What a new stream may send."""
-        self.max_frame = _INITIAL_FRAME
-        self.quick_bytes = _INITIAL_FRAME
+        self.max_frame = frames.FIRST_FRAME
+        self.quick_bytes = frames.FIRST_FRAME
         """The largest body that can go out in one frame, if the windows allow."""
         self.queued_bytes = 0
         """What waits for the peer's windows, in all."""
         self._waiting: dict[int, Stream] = {}
-        self._table_bytes = _INITIAL_TABLE
+        self._table_bytes = _FIRST_TABLE
         self._table_update = b""
 
     def answer(self, stream: Stream, answer: Answer, body: bytes) -> None:
@@ -109,7 +108,7 @@ class Outbound:
 
     def message(self, stream: Stream, body: bytes, *, compressed: bool = False) -> None:
         """Sends a message as a piece of the body: with its prefix."""
-        prefix = _PREFIX.pack(compressed, len(body))
+        prefix = MESSAGE_PREFIX.pack(compressed, len(body))
         if len(body) <= _JOINED_BYTES:
             self._queue(stream, prefix + body)
         else:
@@ -155,7 +154,7 @@ class Outbound:
                 self._pump(stream, most_frames=1)
 
     def grant_stream(self, stream: Stream, increment: int) -> None:
-        """Takes a WINDOW_UPDATE of a stream, or what a new SETTINGS_INITIAL_WINDOW_SIZE changes.
+        """Takes a WINDOW_UPDATE of a stream, or what a new SETTINGSframes.FIRST_WINDOW_SIZE changes.
 
         Raises:
             StreamFault: the window becomes too large.

@@ -5,15 +5,12 @@ from enum import IntEnum
 from struct import Struct
 
 from lepton_http2.errors import ConnectionFault, ErrorCode
-from lepton_http2.frames import MAX_WINDOW, settings, window_update
+from lepton_http2.frames import FIRST_FRAME, FIRST_WINDOW, MAX_FRAME, MAX_WINDOW, settings, window_update
 from lepton_http2.limits import Limits
 
 __all__ = ["Setting", "greeting", "read_settings"]
 
 _ENTRY = Struct(">HI")
-# What every connection's window is at first; only WINDOW_UPDATE changes it.
-_FIRST_WINDOW = 65_535
-_SMALLEST_FRAME, _LARGEST_FRAME = 1 << 14, (1 << 24) - 1
 
 
 class Setting(IntEnum):
@@ -36,7 +33,7 @@ def greeting(limits: Limits) -> bytes:
         Setting.MAX_FRAME_SIZE: limits.max_frame_bytes,
         Setting.MAX_HEADER_LIST_SIZE: limits.max_header_list_bytes,
     }
-    return settings(ours.items()) + window_update(0, MAX_WINDOW - _FIRST_WINDOW)
+    return settings(ours.items()) + window_update(0, MAX_WINDOW - FIRST_WINDOW)
 
 
 def read_settings(payload: memoryview) -> Iterator[tuple[int, int]]:
@@ -52,6 +49,6 @@ def read_settings(payload: memoryview) -> Iterator[tuple[int, int]]:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
         if setting == Setting.INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
-        if setting == Setting.MAX_FRAME_SIZE and not _SMALLEST_FRAME <= value <= _LARGEST_FRAME:
+        if setting == Setting.MAX_FRAME_SIZE and not FIRST_FRAME <= value <= MAX_FRAME:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
         yield setting, value

@@ -38,8 +38,6 @@ _MOST_QUEUED_BYTES = 64 << 10
 _MOST_UNFLUSHED_BYTES = 256 << 10
 _OVERHEAD_BYTES = 256
 _GZIP_FIELD = (b"grpc-encoding", b"gzip")
-
-
 # One message and OK: all that most calls are answered with.
 _MESSAGE = Answer(HEADERS, trailers_block(StatusCode.OK))
 
@@ -219,28 +217,30 @@ class Call(Stream):
         if self.head.refusal is not None:
             return
         connection = self.connection
-        limit = connection.options.max_message_bytes
         if self.reassembly is None:
-            self.reassembly = Reassembly(limit)
+            self.reassembly = Reassembly(connection.options.max_message_bytes)
             self.inbox = deque()
         assert self.inbox is not None
-        before = self.reassembly.buffered_bytes
-        for compressed, message in self.reassembly.feed(payload):
-            size = PREFIX_BYTES + len(message)
-            if compressed:
-                if not self.head.compressed:
-                    raise RpcError(
-                        StatusCode.INTERNAL, "a message is compressed, and grpc-encoding is not set"
-                    )
-                message = decompress(message, max_message_bytes=limit)
-            self.inbox.append((message, size, compressed))
-            connection.buffered_bytes += len(message)
-        connection.buffered_bytes += self.reassembly.buffered_bytes - before
+        connection.buffered_bytes -= self.reassembly.buffered_bytes
+        try:
+            for compressed, message in self.reassembly.feed(payload):
+                size = PREFIX_BYTES + len(message)
+                if compressed:
+                    message = self._decompress(message)
+                self.inbox.append((message, size, compressed))
+                connection.buffered_bytes += len(message)
+        finally:
+            connection.buffered_bytes += self.reassembly.buffered_bytes
         if connection.buffered_bytes > connection.options.max_buffered_bytes:
             raise RpcError(
                 StatusCode.RESOURCE_EXHAUSTED, "the connection holds too much that nobody has taken"
             )
         _set(self._reader)
+
+    def _decompress(self, message: bytes) -> bytes:
+        if not self.head.compressed:
+            raise RpcError(StatusCode.INTERNAL, "a message is compressed, and grpc-encoding is not set")
+        return decompress(message, max_message_bytes=self.connection.options.max_message_bytes)
 
     def check_complete(self) -> None:
         """Checks a request that has ended.

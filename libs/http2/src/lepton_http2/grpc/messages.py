@@ -2,15 +2,14 @@
 
 import zlib
 from collections.abc import Iterator
-from struct import Struct
 
 from lepton_http2.grpc.status import RpcError, StatusCode
+from lepton_http2.sending import MESSAGE_PREFIX
 
 __all__ = ["PREFIX_BYTES", "Reassembly", "compress", "decompress", "read_prefix"]
 
-_PREFIX = Struct(">BI")
-PREFIX_BYTES = _PREFIX.size
-read_prefix = _PREFIX.unpack_from
+PREFIX_BYTES = MESSAGE_PREFIX.size
+read_prefix = MESSAGE_PREFIX.unpack_from
 
 # zlib's name for the format of gzip with the largest window.
 _GZIP = 16 + zlib.MAX_WBITS

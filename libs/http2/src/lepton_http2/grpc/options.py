@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from lepton_http2.frames import MAX_WINDOW
+from lepton_http2.frames import FIRST_WINDOW, MAX_WINDOW
 from lepton_http2.grpc.messages import PREFIX_BYTES
 from lepton_http2.limits import Limits
 
 __all__ = ["Options"]
 
-_SMALLEST_WINDOW = 65_535
+# Twice as much is the largest window.
+_LARGEST_MESSAGE = MAX_WINDOW // 2 - PREFIX_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +70,8 @@ class Options:
     """See `Limits.resets`."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_message_bytes <= self.max_buffered_bytes:
-            raise ValueError("max_message_bytes must be positive, and within max_buffered_bytes")
+        if not 0 < self.max_message_bytes <= min(self.max_buffered_bytes, _LARGEST_MESSAGE):
+            raise ValueError(f"max_message_bytes must be from 1 to max_buffered_bytes and {_LARGEST_MESSAGE}")
 
     def limits(self) -> Limits:
         """What follows for a connection.
@@ -83,7 +84,7 @@ class Options:
             max_concurrent_streams=self.max_concurrent_calls,
             max_frame_bytes=self.max_frame_bytes,
             max_header_list_bytes=self.max_metadata_bytes,
-            stream_window_bytes=min(max(window, _SMALLEST_WINDOW), MAX_WINDOW),
+            stream_window_bytes=max(window, FIRST_WINDOW),
             control_frames=self.control_frames_per_second,
             resets=self.resets_per_second,
         )

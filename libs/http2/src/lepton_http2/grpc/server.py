@@ -61,6 +61,11 @@ class Server:
         """Calls that are not answered."""
         return sum(len(connection.session.streams) for connection in tuple(self._connections))
 
+    @property
+    def buffered_bytes(self) -> int:
+        """What lies in memory of requests that no handler has taken."""
+        return sum(connection.session.buffered_bytes for connection in tuple(self._connections))
+
     async def listen(
         self, host: str, port: int, *, tls: ssl.SSLContext | None = None, reuse_port: bool = False
     ) -> tuple[str, int]:
