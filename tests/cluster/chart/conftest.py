@@ -49,6 +49,8 @@ def release(helm4: str) -> Iterator[Release]:
         for server in ("trial-postgres", "trial-s3"):
             release.kubectl("rollout", "status", f"deployment/{server}", "--timeout=180s")
         release.install()
+    else:
+        release.upgrade()
     yield release
     if not keep:
         run("kubectl", "delete", "namespace", "lepton", "--wait=false")

@@ -80,8 +80,9 @@ class Release(Namespace):
 
     def services(self, component: str = "", *, ready: bool = False) -> list[dict[str, Any]]:
         """The pods of the services; those of one, and those that are ready, if that is asked."""
-        kinds = f"in ({component})" if component else "notin (test)"
-        selector = f"app.kubernetes.io/instance={self.release},app.kubernetes.io/component {kinds}"
+        selector = f"app.kubernetes.io/instance={self.release},pod-template-hash"
+        if component:
+            selector += f",app.kubernetes.io/component={component}"
         return [pod for pod in self.objects("pods", "--selector", selector) if not ready or is_ready(pod)]
 
     def jobs(self, *arguments: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What happens to a cluster every day, under load: no call fails, and none is answered wrongly."""
 
-import time
+import asyncio
 
 import pytest
 
@@ -43,24 +43,36 @@ async def test_a_drained_node(release: Release, client: Pod, endpoint: str, othe
 async def test_a_lost_node(
     release: Release, client: Pod, endpoint: str, other_node: str, faults: Faults
 ) -> None:
-    assert other_node in {pod["spec"]["nodeName"] for pod in release.services("inference", ready=True)}
     with client.load(endpoint) as load:
-        time.sleep(3)
+        assert other_node in nodes_of(release, "inference")
         faults("kill", other_node)
         try:
             # Until its pods have been replaced elsewhere.
-            await eventually(
-                lambda: (
-                    not any(
-                        pod["spec"]["nodeName"] == other_node
-                        for pod in release.services("inference", ready=True)
-                    )
-                ),
-                seconds=120,
-            )
-            time.sleep(5)
+            await eventually(lambda: other_node not in nodes_of(release, "inference"), seconds=120)
+            await asyncio.sleep(5)
         finally:
             faults("start", other_node)
     load.assert_unharmed()
     run("kubectl", "wait", f"node/{other_node}", "--for=condition=Ready", "--timeout=120s")
     release.settle()
+
+
+async def test_a_node_that_answers_nothing(
+    release: Release, client: Pod, endpoint: str, other_node: str, faults: Faults
+) -> None:
+    with client.load(endpoint) as load:
+        assert other_node in nodes_of(release, "inference")
+        # Nobody hears of it: what is sent there is lost, and so is every answer.
+        faults("cut", other_node)
+        try:
+            await asyncio.sleep(15)
+        finally:
+            faults("mend", other_node)
+    load.assert_unharmed()
+    run("kubectl", "wait", f"node/{other_node}", "--for=condition=Ready", "--timeout=120s")
+    release.settle()
+
+
+def nodes_of(release: Release, component: str) -> set[str]:
+    """The nodes of a service's ready pods."""
+    return {pod["spec"]["nodeName"] for pod in release.services(component, ready=True)}

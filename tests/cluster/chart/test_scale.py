@@ -44,7 +44,7 @@ async def test_three_servers_share_the_load(release: Release, client: Pod, endpo
 
 async def test_the_number_of_servers_follows_the_load(release: Release, client: Pod, endpoint: str) -> None:
     behavior = {"scaleDown": {"stabilizationWindowSeconds": 15}}
-    scaling = {"enabled": True, "minReplicas": 2, "maxReplicas": 3, "cpuPercent": 60, "behavior": behavior}
+    scaling = {"enabled": True, "minReplicas": 2, "maxReplicas": 3, "cpuPercent": 300, "behavior": behavior}
     release.upgrade("--set-json", f"inference.pools.default={json.dumps({'autoscaling': scaling})}")
     await eventually(lambda: len(on_default(release)) == 2, seconds=180)
     with client.load(endpoint, callers=16, pause=0.005) as load:

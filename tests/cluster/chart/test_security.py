@@ -12,16 +12,18 @@ from .release import Pod, Release, sleeper, start
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 KNOCK = """
-import socket, sys
+import concurrent.futures, socket, sys
 
-for target in sys.argv[1:]:
+def knock(target):
     host, port = target.split(":")
     try:
-        socket.create_connection((host, int(port)), timeout=3).close()
+        socket.create_connection((host, int(port)), timeout=5).close()
     except OSError:
-        print(target, "closed")
-    else:
-        print(target, "open")
+        return f"{target} closed"
+    return f"{target} open"
+
+with concurrent.futures.ThreadPoolExecutor(32) as pool:
+    print("\\n".join(pool.map(knock, sys.argv[1:])))
 """
 """Which of some ports can be connected to."""
 
