@@ -1,6 +1,5 @@
 """Places with GPUs: those that are there, and those that are not."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -30,7 +29,7 @@ def pool(name: str, **gpu: object) -> list[str]:
 async def test_a_pool_whose_gpu_does_not_exist_says_so(release: Release, client: Pod, endpoint: str) -> None:
     with client.load(endpoint) as load:
         selector = {"nvidia.com/gpu.product": "NVIDIA-B200"}
-        release.upgrade(*pool("b200", count=8, imageSuffix="", nodeSelector=selector), wait=False)
+        release.upgrade(*pool("b200", count=2, imageSuffix="", nodeSelector=selector), wait=False)
         await eventually(lambda: "NVIDIA-B200" in reason(client, "b200"), seconds=60)
         (told,) = [each for each in client.lepton("status")["pools"] if each["name"] == "b200"]
         assert (told.get("ready", 0), told["wanted"]) == (0, 1)
@@ -44,6 +43,9 @@ async def test_simulated_nodes_take_what_asks_for_their_gpus(
     release: Release, client: Pod, faults: Faults
 ) -> None:
     faults("simulate", "4", "--gpus", "8", "--product", A100, "--name", "a100")
+    # More than the namespace has without asking.
+    quota = {"spec": {"hard": {"requests.nvidia.com/gpu": "64"}}}
+    release.kubectl("patch", "resourcequota", "lepton", "--patch", json.dumps(quota))
     try:
         await _place(release, client)
     finally:
@@ -54,14 +56,14 @@ async def _place(release: Release, client: Pod) -> None:
     selector = {"nvidia.com/gpu.product": A100}
     gpu = {"count": 4, "imageSuffix": "", "nodeSelector": selector, "tolerations": SIMULATED}
     worker = {"gpu": {**gpu, "count": 8}, "podAnnotations": {"lepton.dev/simulated-seconds": "600"}}
-    release.upgrade(*pool("a100", **gpu), *("--set-json", f"trainer.worker={json.dumps(worker)}"), wait=False)
-    await eventually(lambda: [pod for pod in inference_on(release, "a100") if pod["spec"].get("nodeName")])
+    release.upgrade(*pool("a100", **gpu), *("--set-json", f"trainer.worker={json.dumps(worker)}"))
     (server,) = inference_on(release, "a100")
     assert labels_of(release, server)["nvidia.com/gpu.product"] == A100
     # Four workers, a node's GPUs each. One node is half taken by the server: three find a place, and of the
     # fourth the status says why it does not.
-    release.kubectl("rollout", "status", "deployment/lepton-trainer", "--timeout=120s")
-    name = await asyncio.to_thread(_start_gang, client)
+    name = "gang"
+    wanted = ("--family", "mlp", "--workers", "4", "--gpus", "8", "--gpu-product", A100, "--detach")
+    client.lepton("train", "start", "demo-digits", "--id", name, *wanted)
     await eventually(lambda: len(placed_workers(release, name)) == 3)
     await eventually(lambda: "has no place" in status(client, name).get("message", ""))
     # The server goes, and with all four the gang is complete.
@@ -72,16 +74,6 @@ async def _place(release: Release, client: Pod) -> None:
     client.lepton("train", "cancel", name)
     await eventually(lambda: not placed_workers(release, name))
     release.upgrade()
-
-
-def _start_gang(client: Pod) -> str:
-    """Start a training of four workers; its id."""
-    started = client.lepton(
-        *("train", "start", "gang", "--dataset", "datasets/demo-digits/versions/1", "--model", "models/gang"),
-        *("--workers", "4", "--gpus", "8"),
-    )
-    found: str = started["name"].removeprefix("trainingJobs/")
-    return found
 
 
 def placed_workers(release: Release, job: str) -> list[dict[str, Any]]:
@@ -99,7 +91,7 @@ def inference_on(release: Release, name: str) -> list[dict[str, Any]]:
 
 def status(client: Pod, job: str) -> dict[str, Any]:
     """How a training is."""
-    found: dict[str, Any] = client.lepton("train", "get", job)["status"]
+    found: dict[str, Any] = client.lepton("train", "show", job)["status"]
     return found
 
 
