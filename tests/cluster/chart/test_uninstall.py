@@ -15,4 +15,7 @@ KINDS = (
 def test_nothing_is_left_of_what_was_uninstalled(release: Release, client: Pod) -> None:
     client.namespace.kubectl("delete", "pod", client.name, "--now")
     release.run("uninstall", "lepton", "--wait")
+    release.kubectl(
+        "wait", "pods", "--selector", "pod-template-hash,!lepton.dev/trial", "--for=delete", "--timeout=120s"
+    )
     assert not release.objects(KINDS, "--selector", "app.kubernetes.io/instance=lepton")
