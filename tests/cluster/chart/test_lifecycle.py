@@ -52,7 +52,6 @@ def test_a_first_try_with_one_volume(helm3: str) -> None:
     assert [each["name"] for each in pod.lepton("endpoint", "list")] == [f"endpoints/{ENDPOINT}"]
     embedded.kubectl("delete", "pod", "client", "--now")
     embedded.run("uninstall", "lepton", "--wait")
-    embedded.kubectl("delete", "jobs", "--all", "--wait")
     embedded.kubectl("wait", "pods", "--all", "--for=delete", "--timeout=120s")
     # The volume stays, unless the values say otherwise.
     assert held(embedded) - before == {"persistentvolumeclaim/lepton-data"}

@@ -7,7 +7,7 @@ from .release import Pod, Release
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 KINDS = (
-    "deployments,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,"
+    "deployments,jobs,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,"
     "persistentvolumeclaims,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers"
 )
 
@@ -15,7 +15,6 @@ KINDS = (
 def test_nothing_is_left_of_what_was_uninstalled(release: Release, client: Pod) -> None:
     client.namespace.kubectl("delete", "pod", client.name, "--now")
     release.run("uninstall", "lepton", "--wait")
-    release.kubectl(
-        "wait", "pods", "--selector", "pod-template-hash,!lepton.dev/trial", "--for=delete", "--timeout=120s"
-    )
+    gone = ("--for=delete", "--timeout=120s")
+    release.kubectl("wait", "jobs,pods", "--selector", "app.kubernetes.io/part-of=lepton", *gone)
     assert not release.objects(KINDS, "--selector", "app.kubernetes.io/instance=lepton")

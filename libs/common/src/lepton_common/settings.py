@@ -120,6 +120,10 @@ class WorkerSettings(ObjectStoreSettings):
     job_template: Path | None = None
     """The manifest of a Job, YAML, that Kubernetes Jobs are made from: then workers run in the cluster."""
 
+    job_owner: str = ""
+    """Name of the ConfigMap, in the namespace of the Jobs, that they belong to: they are deleted with it.
+    Empty: they stay until their job is deleted or their time is over."""
+
     namespace: str = ""
     """Namespace of the Jobs. Empty: that of the pod that this service runs in."""
 

@@ -196,6 +196,7 @@ spec:
 {{- end }}
 {{- if eq $facts.api "jobs" }}
 - {name: LEPTON_JOB_TEMPLATE, value: /etc/lepton/job/job.yaml}
+- {name: LEPTON_JOB_OWNER, value: {{ include "lepton.name" (list . (printf "%s-job" $part)) }}}
 - name: LEPTON_REPLICA
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - {name: LEPTON_MAX_RUNNING_JOBS, value: {{ .Values.maxRunningJobs | quote }}}
