@@ -106,7 +106,7 @@ test-demo: setup ## Run the demo and check the figures that it must reach
 	pytest -m demo tests/e2e/test_demo.py
 
 .PHONY: test-cluster
-test-cluster: setup ## Test on the cluster that KUBECONFIG names, which has the images of `make test-images`
+test-cluster: setup build/tools/helm3 ## Test on the cluster that KUBECONFIG names, which has the images of `make test-images`
 	pytest -m cluster --log-cli-level INFO tests/cluster
 
 bench-%: setup ## Measure what tests/benchmarks/%.py measures
@@ -152,7 +152,7 @@ image-%:
 		--tag localhost/lepton/$*:$(TAG) .
 
 .PHONY: test-images
-test-images: image-registry image-data-ingest image-trainer image-trainer-worker image-test-s3 ## Build the images of the cluster tests
+test-images: $(IMAGES:%=image-%) image-test-s3 image-test-postgres ## Build the images of the cluster tests
 
 image-test-postgres:
 	$(BUILD) --file tests/cluster/postgres/Dockerfile --build-arg BASE=$(BASE) --tag localhost/lepton/test-postgres:$(TAG) .

@@ -73,6 +73,7 @@ _SAME_IDEA = {
     "pullSecrets": "strings",
     "serviceAccountAnnotations": "annotations",
     "to": "peers",
+    "topologyKeys": "strings",
 }
 
 LIMITS: dict[str, Schema] = {

@@ -22,7 +22,7 @@ from lepton_common.jobs.workplace import KubernetesCluster, Workplace, open_work
 from lepton_common.objects import ObjectStore
 from lepton_common.settings import WorkerSettings
 
-from .kubernetes_api import Api, serving
+from ..kubernetes_api import Api, serving
 
 LABEL = "lepton.dev/dataset-version"
 LEASE = "lepton-data-ingest"

@@ -6,10 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +25,7 @@ from lepton_common.objects import ObjectStore
 from lepton_common.rpc import connect
 from lepton_learn.recipe import Mlp
 
+from ..service_process import ServiceProcess, running
 from .conftest import DATASET, Compressor
 from .sources import digits, train_source
 
@@ -36,55 +35,26 @@ if TYPE_CHECKING:
 REST_BYTES = 200 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Process:
-    """A running compressor."""
-
-    handle: subprocess.Popen[bytes]
-    address: str
-
-    def kill(self) -> None:
-        """End it with SIGKILL."""
-        self.handle.kill()
-        self.handle.wait()
-
-
-@contextmanager
-def running(folder: Path, neighbours: Neighbours) -> Iterator[Process]:
-    """Start a compressor over the files in a folder; it is killed at the end."""
-    address_file = folder / "address"
-    address_file.unlink(missing_ok=True)
-    environment = {
-        "LEPTON_ADDRESS_FILE": str(address_file),
-        "LEPTON_DATABASE_URL": f"sqlite:///{folder}/compressor.db",
-        "LEPTON_OBJECT_STORE_URL": f"file://{folder}/objects",
-        "LEPTON_RUN_DIRECTORY": str(folder / "run"),
-        "LEPTON_DATA_INGEST_ADDRESS": neighbours.addresses["datasets"],
-        "LEPTON_REGISTRY_ADDRESS": neighbours.addresses["registry"],
-    }
-    with subprocess.Popen(
-        [sys.executable, "-m", "lepton_compressor"], env=os.environ | environment
-    ) as handle:
-        try:
-            deadline = time.monotonic() + 30
-            while not address_file.exists():
-                assert handle.poll() is None and time.monotonic() < deadline
-                time.sleep(0.02)
-            yield Process(handle, address_file.read_text())
-        finally:
-            handle.kill()
+def started(folder: Path, neighbours: Neighbours) -> AbstractContextManager[ServiceProcess]:
+    """Start a compressor over the files in a folder."""
+    return running(
+        folder,
+        *("-m", "lepton_compressor"),
+        LEPTON_DATA_INGEST_ADDRESS=neighbours.addresses["datasets"],
+        LEPTON_REGISTRY_ADDRESS=neighbours.addresses["registry"],
+    )
 
 
 @asynccontextmanager
-async def client(process: Process, objects: ObjectStore) -> AsyncIterator[Compressor]:
+async def client(process: ServiceProcess, objects: ObjectStore) -> AsyncIterator[Compressor]:
     """Talk to a running compressor."""
     async with connect(process.address) as channel:
         yield Compressor(compression_pb2_grpc.CompressionServiceStub(channel), objects)
 
 
 async def test_it_is_small(tmp_path: Path, neighbours: Neighbours) -> None:
-    with running(tmp_path, neighbours) as process:
-        assert psutil.Process(process.handle.pid).memory_info().rss < REST_BYTES
+    with started(tmp_path, neighbours) as process:
+        assert psutil.Process(process.popen.pid).memory_info().rss < REST_BYTES
 
 
 def test_what_only_workers_need_is_not_loaded() -> None:
@@ -111,13 +81,13 @@ async def test_a_job_ends_well_when_the_service_and_then_its_worker_are_killed(
     )
     await neighbours.register(files=[model_pb2.ArtifactFile(**file) for file in source.files])
     try:
-        with running(tmp_path, neighbours) as process:
+        with started(tmp_path, neighbours) as process:
             async with client(process, objects) as compressor:
                 created = await compressor.create(max_accuracy_drop=0.05)
                 await compressor.at_work(created)
-            (worker,) = psutil.Process(process.handle.pid).children()
+            (worker,) = psutil.Process(process.popen.pid).children()
             process.kill()
-        with running(tmp_path, neighbours) as process:
+        with started(tmp_path, neighbours) as process:
             async with client(process, objects) as compressor:
                 assert (await compressor.get(created)).status.attempt == 1
                 assert worker.is_running()

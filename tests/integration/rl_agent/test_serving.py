@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +26,8 @@ from lepton_rl_agent.worker.export import signature, to_onnx
 from lepton_rl_agent.worker.network import initial
 from lepton_rl_agent.worker.policy import NetworkPolicy, Policy, TablePolicy
 
+from ..service_process import running
+
 if TYPE_CHECKING:
     from .conftest import Registry
 
@@ -44,22 +43,9 @@ async def inference(
     tmp_path: Path, registry: Registry
 ) -> AsyncIterator[grpc_service_pb2_grpc.GRPCInferenceServiceAsyncStub]:
     """An inference server that follows the registry."""
-    address_file = tmp_path / "address"
-    settings = {
-        "LEPTON_ADDRESS_FILE": str(address_file),
-        "LEPTON_OBJECT_STORE_URL": f"file://{tmp_path}/objects",
-        "LEPTON_REGISTRY_ADDRESS": registry.address,
-        "LEPTON_RUN_DIRECTORY": str(tmp_path / "inference"),
-    }
-    with subprocess.Popen([sys.executable, "-m", "lepton_inference"], env=os.environ | settings) as process:
-        try:
-            while not address_file.exists():
-                assert process.poll() is None
-                await asyncio.sleep(0.02)
-            async with connect(address_file.read_text()) as channel:
-                yield grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        finally:
-            process.kill()
+    with running(tmp_path, "-m", "lepton_inference", LEPTON_REGISTRY_ADDRESS=registry.address) as process:
+        async with connect(process.address) as channel:
+            yield grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
 
 @pytest.mark.parametrize(

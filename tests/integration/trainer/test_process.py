@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +19,8 @@ from lepton_common.jobs import job as life
 from lepton_common.objects import ObjectStore
 from lepton_common.rpc import connect
 
+from ..service_process import ServiceProcess, running
+
 if TYPE_CHECKING:
     from .conftest import Neighbours
 
@@ -30,53 +28,26 @@ REST_BYTES = 200 * 1024 * 1024
 INPUT_BYTES = 7 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Process:
-    """A running trainer."""
-
-    handle: subprocess.Popen[bytes]
-    address: str
-
-    def kill(self) -> None:
-        """End it with SIGKILL."""
-        self.handle.kill()
-        self.handle.wait()
-
-
-@contextmanager
-def running(folder: Path, neighbours: Neighbours) -> Iterator[Process]:
-    """Start a trainer over the files in a folder; it is killed at the end."""
-    address_file = folder / "address"
-    address_file.unlink(missing_ok=True)
-    environment = {
-        "LEPTON_ADDRESS_FILE": str(address_file),
-        "LEPTON_DATABASE_URL": f"sqlite:///{folder}/trainer.db",
-        "LEPTON_OBJECT_STORE_URL": f"file://{folder}/objects",
-        "LEPTON_RUN_DIRECTORY": str(folder / "run"),
-        "LEPTON_DATA_INGEST_ADDRESS": neighbours.addresses["datasets"],
-        "LEPTON_REGISTRY_ADDRESS": neighbours.addresses["models"],
-        "LEPTON_INPUT_MEMORY_BYTES": str(INPUT_BYTES),
-    }
-    with subprocess.Popen([sys.executable, "-m", "lepton_trainer"], env=os.environ | environment) as handle:
-        try:
-            deadline = time.monotonic() + 30
-            while not address_file.exists():
-                assert handle.poll() is None and time.monotonic() < deadline
-                time.sleep(0.02)
-            yield Process(handle, address_file.read_text())
-        finally:
-            handle.kill()
+def started(folder: Path, neighbours: Neighbours) -> AbstractContextManager[ServiceProcess]:
+    """Start a trainer over the files in a folder."""
+    return running(
+        folder,
+        *("-m", "lepton_trainer"),
+        LEPTON_DATA_INGEST_ADDRESS=neighbours.addresses["datasets"],
+        LEPTON_REGISTRY_ADDRESS=neighbours.addresses["models"],
+        LEPTON_INPUT_MEMORY_BYTES=str(INPUT_BYTES),
+    )
 
 
 async def test_it_is_small(tmp_path: Path, neighbours: Neighbours) -> None:
-    with running(tmp_path, neighbours) as process:
-        assert psutil.Process(process.handle.pid).memory_info().rss < REST_BYTES
+    with started(tmp_path, neighbours) as process:
+        assert psutil.Process(process.popen.pid).memory_info().rss < REST_BYTES
 
 
 async def test_what_was_accepted_is_there_after_a_kill(tmp_path: Path, neighbours: Neighbours) -> None:
     name = "trainingJobs/digits"
     # The workers have nothing to read, so the job ends with an error once it is launched.
-    with running(tmp_path, neighbours) as process:
+    with started(tmp_path, neighbours) as process:
         async with connect(process.address) as channel:
             stub = training_pb2_grpc.TrainingServiceStub(channel)
             spec = training_pb2.TrainingSpec(
@@ -87,7 +58,7 @@ async def test_what_was_accepted_is_there_after_a_kill(tmp_path: Path, neighbour
             )
             created = (await stub.CreateTrainingJob(request)).training_job
         process.kill()
-    with running(tmp_path, neighbours) as process:
+    with started(tmp_path, neighbours) as process:
         async with connect(process.address) as channel:
             stub = training_pb2_grpc.TrainingServiceStub(channel)
             watched = stub.WatchTrainingJob(training_pb2.WatchTrainingJobRequest(name=name), timeout=60)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +18,7 @@ from lepton.training.v1 import study_pb2, study_pb2_grpc, training_pb2, training
 from lepton_common.jobs.processes import stop_all
 from lepton_common.rpc import connect
 
+from ..service_process import ServiceProcess, running
 from .conftest import DIGITS
 
 if TYPE_CHECKING:
@@ -32,31 +30,16 @@ KILLS = 5
 NAME = "studies/digits"
 
 
-@contextmanager
-def trainer(folder: Path, neighbours: Neighbours) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A trainer process over the files in a folder, and its address; it is killed at the end."""
-    address_file = folder / "address"
-    address_file.unlink(missing_ok=True)
-    environment = {
-        "LEPTON_ADDRESS_FILE": str(address_file),
-        "LEPTON_DATABASE_URL": f"sqlite:///{folder}/trainer.db",
-        "LEPTON_OBJECT_STORE_URL": f"file://{folder}/objects",
-        "LEPTON_RUN_DIRECTORY": str(folder / "run"),
-        "LEPTON_DATA_INGEST_ADDRESS": neighbours.addresses["datasets"],
-        "LEPTON_REGISTRY_ADDRESS": neighbours.addresses["models"],
-        "LEPTON_MAX_RUNNING_JOBS": "2",
-        "PYTHONPATH": os.pathsep.join([str(PROGRAMS), os.environ.get("PYTHONPATH", "")]),
-    }
-    command = [sys.executable, str(PROGRAMS / "trainer_of.py"), "known_optimum"]
-    with subprocess.Popen(command, env=os.environ | environment) as handle:
-        try:
-            deadline = time.monotonic() + 60
-            while not address_file.exists():
-                assert handle.poll() is None and time.monotonic() < deadline
-                time.sleep(0.02)
-            yield handle, address_file.read_text()
-        finally:
-            handle.kill()
+def trainer(folder: Path, neighbours: Neighbours) -> AbstractContextManager[ServiceProcess]:
+    """Start a trainer over the files in a folder."""
+    return running(
+        folder,
+        *(str(PROGRAMS / "trainer_of.py"), "known_optimum"),
+        LEPTON_DATA_INGEST_ADDRESS=neighbours.addresses["datasets"],
+        LEPTON_REGISTRY_ADDRESS=neighbours.addresses["models"],
+        LEPTON_MAX_RUNNING_JOBS="2",
+        PYTHONPATH=os.pathsep.join([str(PROGRAMS), os.environ.get("PYTHONPATH", "")]),
+    )
 
 
 @asynccontextmanager
@@ -95,8 +78,8 @@ async def test_a_search_that_is_killed_again_and_again_ends_like_one_that_is_not
     try:
         seen = 0
         for _ in range(KILLS):
-            with trainer(tmp_path, neighbours) as (handle, address):
-                async with stubs(address) as (studies, _):
+            with trainer(tmp_path, neighbours) as process:
+                async with stubs(process.address) as (studies, _):
                     # Created again by a client that did not hear the answer.
                     await studies.CreateStudy(request("digits"), timeout=30)
                     watched = studies.WatchStudy(study_pb2.WatchStudyRequest(name=NAME), timeout=120)
@@ -105,11 +88,11 @@ async def test_a_search_that_is_killed_again_and_again_ends_like_one_that_is_not
                             seen = len(response.study.trials)
                             break
                     await asyncio.sleep(chance.uniform(0, 1))
-                handle.kill()
+                process.kill()
         assert 0 < seen < TRIALS, "it was killed before its end"
 
-        with trainer(tmp_path, neighbours) as (_, address):
-            async with stubs(address) as (studies, training):
+        with trainer(tmp_path, neighbours) as process:
+            async with stubs(process.address) as (studies, training):
                 watched = studies.WatchStudy(study_pb2.WatchStudyRequest(name=NAME), timeout=200)
                 study = [response.study async for response in watched][-1]
                 jobs = [

@@ -4,6 +4,8 @@ from importlib import import_module
 
 import pytest
 
+from lepton_common.settings import ServerSettings
+
 from .manifests import Helm, environment, of_kind, pods
 
 # What the chart takes from Secrets and from the pod itself.
@@ -35,3 +37,13 @@ def test_a_service_takes_what_it_is_told(
         assert settings.listen == "0.0.0.0:7000"
         for variable in ours:
             monkeypatch.delenv(variable)
+
+
+@pytest.mark.parametrize("name", ["drain_seconds", "max_connection_age_seconds", "log_level"])
+def test_what_the_chart_sets_by_default_is_what_a_service_does_by_default(helm3: Helm, name: str) -> None:
+    deployments = of_kind(helm3.render("embedded"), "Deployment")
+    assert len(deployments) == 6
+    for deployment in deployments.values():
+        told = environment(deployment["spec"]["template"])[f"LEPTON_{name.upper()}"]
+        default = ServerSettings.model_fields[name].default
+        assert type(default)(told) == default

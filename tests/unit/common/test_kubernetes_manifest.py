@@ -9,7 +9,7 @@ import yaml
 from lepton_common.errors import InvalidField
 from lepton_common.jobs import files
 from lepton_common.jobs.kubernetes import names
-from lepton_common.jobs.kubernetes.manifest import job_manifest, read_template, service_manifest
+from lepton_common.jobs.kubernetes.manifest import job_manifest, owned, read_template, service_manifest
 from lepton_common.jobs.launcher import Launch, Placement
 from lepton_common.jobs.worker import Worker
 from lepton_common.objects import ObjectStore
@@ -53,6 +53,16 @@ def launch(*, workers: int = 2, **placement: Any) -> Launch:
         workers=workers,
         placement=Placement(**placement),
     )
+
+
+def test_a_job_goes_with_the_owner_of_its_template(template: dict[str, Any]) -> None:
+    owner = {"metadata": {"name": "lepton-trainer-job", "uid": "c0ffee", "resourceVersion": "7"}}
+    job = job_manifest(owned(template, owner), launch(), label=LABEL)
+    assert job["metadata"]["ownerReferences"] == [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "lepton-trainer-job", "uid": "c0ffee"}
+    ]
+    assert job["metadata"]["labels"]["team"] == "vision"
+    assert "ownerReferences" not in template["metadata"]
 
 
 def test_a_job_is_indexed_and_called_after_its_key(template: dict[str, Any]) -> None:

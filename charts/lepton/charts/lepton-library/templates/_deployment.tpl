@@ -66,8 +66,9 @@ spec:
       {{- with include "lepton.pullSecrets" $root | trim }}{{ . | nindent 6 }}{{ end }}
       securityContext: {{- include "lepton.podSecurity" $root | nindent 8 }}
       {{- with include "lepton.placement" (dict "values" $values "gpu" $values.gpu) | trim }}{{ . | nindent 6 }}{{ end }}
+      {{- with $global.topologyKeys }}
       topologySpreadConstraints:
-        {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+        {{- range $key := . }}
         - maxSkew: 1
           topologyKey: {{ $key }}
           whenUnsatisfiable: ScheduleAnyway
@@ -77,6 +78,7 @@ spec:
               {{- include "lepton.selectorLabels" (list $root $part) | nindent 14 }}
               {{- with $.labels }}{{ toYaml . | nindent 14 }}{{ end }}
         {{- end }}
+      {{- end }}
       # First the endpoints go, then calls in flight end, then the process.
       terminationGracePeriodSeconds: {{ add $global.server.preStopSeconds $global.server.drainSeconds 10 }}
       containers:
@@ -194,6 +196,7 @@ spec:
 {{- end }}
 {{- if eq $facts.api "jobs" }}
 - {name: LEPTON_JOB_TEMPLATE, value: /etc/lepton/job/job.yaml}
+- {name: LEPTON_JOB_OWNER, value: {{ include "lepton.name" (list . (printf "%s-job" $part)) }}}
 - name: LEPTON_REPLICA
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - {name: LEPTON_MAX_RUNNING_JOBS, value: {{ .Values.maxRunningJobs | quote }}}

@@ -45,6 +45,11 @@ rules:
   - apiGroups: [""]
     resources: [pods/log]
     verbs: [get]
+  # Jobs belong to their template: they go when the release goes.
+  - apiGroups: [""]
+    resources: [configmaps]
+    resourceNames: [{{ $name }}-job]
+    verbs: [get]
   - apiGroups: [coordination.k8s.io]
     resources: [leases]
     resourceNames: [{{ $lease }}]

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from lepton_common.errors import EtagMismatch, WrongState
+from lepton_common.errors import WrongState
 from lepton_common.jobs import files
 from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
 from lepton_common.jobs.kind import M
 from lepton_common.jobs.launcher import Launcher
 from lepton_common.objects import ObjectStore
-from lepton_common.records import Collection
+from lepton_common.records import Collection, check_etag
 
 
 async def watch(jobs: Collection[M], name: str) -> AsyncIterator[M]:
@@ -49,15 +49,22 @@ async def delete(
         WrongState: It has not ended.
     """
     job = await jobs.get(name)
-    if etag and etag != job.etag:
-        raise EtagMismatch(
-            f"{name!r} changed since it was read: read it again, then retry", metadata={"name": name}
-        )
-    if not life.is_final(job.status.state):
-        raise WrongState(f"{name!r} has not ended: cancel it first", metadata={"name": name})
+    check_deletable(job, etag=etag)
     await launcher.clean(life.key(job))
     await asyncio.to_thread(objects.delete_prefix, files.prefix(life.key(job)))
     await jobs.delete(name, etag=etag)
+
+
+def check_deletable(job: life.Job, *, etag: str) -> None:
+    """Check that a job may be deleted.
+
+    Raises:
+        EtagMismatch: `etag` is given and it has another.
+        WrongState: It has not ended.
+    """
+    check_etag(job, etag)
+    if not life.is_final(job.status.state):
+        raise WrongState(f"{job.name!r} has not ended: cancel it first", metadata={"name": job.name})
 
 
 def without_metrics(job: M) -> M:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from lepton_common.errors import InvalidField, NotFound
 from lepton_common.jobs.launcher import Launcher
 from lepton_common.jobs.processes import ProcessLauncher
 from lepton_common.objects import ObjectStore
@@ -99,16 +100,22 @@ async def open_workplace(
         lease: In a cluster, the Lease that says which replica runs the loops. Example: "lepton-trainer".
 
     Raises:
-        InvalidField: The job template is no Job.
+        InvalidField: The job template is no Job, or what Jobs are to belong to is not there.
         ConfigException: There is no cluster.
     """
     if settings.job_template is None:
         assert settings.run_directory is not None, "the settings see to it"
         return Machine(settings.run_directory)
     # Imported by those who run there: the client takes a second and 60 MB.
-    from lepton_common.jobs.kubernetes import Cluster, KubernetesLauncher, read_template
+    from lepton_common.jobs.kubernetes import Cluster, KubernetesLauncher, owned, read_template
 
     template = read_template(settings.job_template)
     cluster = await Cluster.connect(settings.namespace)
+    if settings.job_owner:
+        try:
+            template = owned(template, await cluster.get(cluster.path("configmaps", settings.job_owner)))
+        except NotFound as error:
+            await cluster.close()
+            raise InvalidField(f"LEPTON_JOB_OWNER: there is no ConfigMap {settings.job_owner!r}") from error
     launcher = KubernetesLauncher(cluster, objects, template=template, label=label)
     return KubernetesCluster(cluster, launcher, lease=lease, replica=settings.replica)

@@ -12,7 +12,7 @@ revision of a resource's last write, and to watch a collection is to follow its 
 
 from lepton_common.records.collection import Collection
 from lepton_common.records.paging import Page
-from lepton_common.records.rows import Rows
+from lepton_common.records.rows import Rows, check_etag
 from lepton_common.records.store import ResourceStore, Transaction
 
-__all__ = ["Collection", "Page", "ResourceStore", "Rows", "Transaction"]
+__all__ = ["Collection", "Page", "ResourceStore", "Rows", "Transaction", "check_etag"]

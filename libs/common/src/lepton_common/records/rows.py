@@ -171,7 +171,7 @@ class Rows(Generic[M]):
             EtagMismatch: `etag` is given, and it has another.
         """
         old = self.get(name)
-        _match(old, etag)
+        check_etag(old, etag)
         new = self._copy(old)
         change(new)
         _keep(old, new)
@@ -185,7 +185,7 @@ class Rows(Generic[M]):
             NotFound: There is none of this name.
             EtagMismatch: `etag` is given, and it has another.
         """
-        _match(self.get(name), etag)
+        check_etag(self.get(name), etag)
         self._session.next_revision(self._kind.name)
         self._session.connection.execute(delete(RESOURCES).where(self._of_kind, RESOURCES.c.name == name))
 
@@ -289,7 +289,12 @@ def _etag(revision: int) -> str:
     return f"{revision:x}"
 
 
-def _match(resource: Resource, etag: str) -> None:
+def check_etag(resource: Resource, etag: str) -> None:
+    """Check that a resource still has the etag that a caller knows; an empty one goes with any.
+
+    Raises:
+        EtagMismatch: It has another.
+    """
     if etag and etag != resource.etag:
         raise EtagMismatch(
             f"{resource.name!r} changed since it was read: read it again, then retry",

@@ -4,12 +4,12 @@ import asyncio
 import logging
 
 from lepton.agent.v1.agent_pb2 import Agent, LearningRun
-from lepton_common.errors import EtagMismatch, FieldViolation, InUse, InvalidField, LeptonError
+from lepton_common.errors import FieldViolation, InUse, InvalidField, LeptonError
 from lepton_common.jobs import files
 from lepton_common.jobs import job as life
 from lepton_common.jobs.launcher import Launcher
 from lepton_common.objects import ObjectStore
-from lepton_common.records import Collection, ResourceStore, Transaction
+from lepton_common.records import Collection, ResourceStore, Transaction, check_etag
 from lepton_rl_agent.acting import Actor, Roster
 from lepton_rl_agent.adapters.decision_log import DecisionLog
 from lepton_rl_agent.adapters.messages import config_of, settle_agent
@@ -100,8 +100,7 @@ class AgentRecords:
             InUse: one of its runs has not ended.
         """
         agent = await self.agents.get(name)
-        if etag and etag != agent.etag:
-            raise EtagMismatch(f"{name!r} changed since it was read: read it again, then retry")
+        check_etag(agent, etag)
         ended = [run async for run in self.runs.each(parent=name)]
         _check_ended(ended)
         for run in ended:

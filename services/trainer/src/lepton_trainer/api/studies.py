@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from lepton.training.v1 import study_pb2, training_pb2
-from lepton_common.errors import EtagMismatch, NotFound, WrongState
+from lepton_common.errors import NotFound
 from lepton_common.jobs import api
 from lepton_common.jobs import job as life
 from lepton_common.jobs.launcher import Launcher
@@ -100,13 +100,7 @@ class StudyServicer:
         The study goes last: a deletion that was cut off can be asked for again.
         """
         study = await self._studies.get(request.name)
-        if request.etag and request.etag != study.etag:
-            raise EtagMismatch(
-                f"{study.name!r} changed since it was read: read it again, then retry",
-                metadata={"name": study.name},
-            )
-        if not life.is_final(study.status.state):
-            raise WrongState(f"{study.name!r} has not ended: cancel it first", metadata={"name": study.name})
+        api.check_deletable(study, etag=request.etag)
         for trial in study.trials:
             if trial.training_job:
                 with suppress(NotFound):

@@ -15,7 +15,7 @@ election.py   which of several replicas follows the jobs
 from lepton_common.jobs.kubernetes.cluster import Cluster
 from lepton_common.jobs.kubernetes.election import lead
 from lepton_common.jobs.kubernetes.launcher import KubernetesLauncher
-from lepton_common.jobs.kubernetes.manifest import read_template
+from lepton_common.jobs.kubernetes.manifest import owned, read_template
 from lepton_common.jobs.kubernetes.sight import SeenJob
 
-__all__ = ["Cluster", "KubernetesLauncher", "SeenJob", "lead", "read_template"]
+__all__ = ["Cluster", "KubernetesLauncher", "SeenJob", "lead", "owned", "read_template"]

@@ -40,6 +40,13 @@ def read_template(path: Path) -> Document:
     raise InvalidField(f"the job template {path} has no spec.template.spec.containers[0].image")
 
 
+def owned(template: Document, owner: Document) -> Document:
+    """Return the template of Jobs that go with a ConfigMap, as the cluster has it."""
+    metadata = owner["metadata"]
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": metadata["name"], "uid": metadata["uid"]}
+    return {**template, "metadata": {**template.get("metadata", {}), "ownerReferences": [reference]}}
+
+
 def job_manifest(template: Document, launch: Launch, *, label: str) -> Document:
     """Return the Job of a launch: Indexed, so that each worker knows which one it is.
 

@@ -1,12 +1,10 @@
 """What the tests of this folder do to a cluster, and see of it."""
 
 import asyncio
-import json
 import re
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +13,8 @@ from lepton.training.v1 import training_pb2
 from lepton_common.errors import Cancelled, DependencyUnavailable, NotFound
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.client import Client
+
+from ..cluster import Namespace
 
 NAMESPACE = "lepton-test"
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -26,24 +26,13 @@ T = TypeVar("T")
 
 
 def kubectl(*arguments: str, given: str = "") -> str:
-    """What kubectl prints."""
-    ended = subprocess.run(
-        ["kubectl", "--namespace", NAMESPACE, *arguments],
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if ended.returncode:
-        raise AssertionError(f"kubectl {' '.join(arguments)}: {ended.stderr}")
-    return ended.stdout
+    """What kubectl prints about the tests' namespace."""
+    return Namespace(NAMESPACE).kubectl(*arguments, given=given)
 
 
 def objects(kind: str, *arguments: str) -> list[dict[str, Any]]:
-    """Objects of the namespace."""
-    listed: dict[str, Any] = json.loads(kubectl("get", kind, "--output", "json", *arguments))
-    items: list[dict[str, Any]] = listed["items"]
-    return items
+    """Objects of the tests' namespace."""
+    return Namespace(NAMESPACE).objects(kind, *arguments)
 
 
 def pods_of(job: str, *, phase: str = "") -> list[dict[str, Any]]:
@@ -54,17 +43,6 @@ def pods_of(job: str, *, phase: str = "") -> list[dict[str, Any]]:
         for pod in pods
         if not phase or (pod["status"]["phase"] == phase and "deletionTimestamp" not in pod["metadata"])
     ]
-
-
-@dataclass(frozen=True)
-class Faults:
-    """What can be done to a node."""
-
-    tool: str
-
-    def __call__(self, *arguments: str) -> None:
-        """Cause a fault or mend it: `kill gpu-0`, `start gpu-0`, `cut`, `mend`, `fail-gpu`, `heal-gpu`."""
-        subprocess.run([self.tool, *arguments], check=True, capture_output=True, text=True)
 
 
 class Lepton:
@@ -194,14 +172,6 @@ def digits_spec(
         workers=workers,
         **fields,
     )
-
-
-async def eventually(holds: Callable[[], object], *, seconds: float = 60) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come about"
-        await asyncio.sleep(0.5)
 
 
 def index_of(pod: dict[str, Any]) -> int:

@@ -1,8 +1,9 @@
-"""As much of Kubernetes' API as the launcher and the election need, over HTTP; nothing runs behind it."""
+"""As much of Kubernetes' API as services need, over HTTP; nothing runs behind it."""
 
 import asyncio
 import itertools
 import json
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -13,9 +14,11 @@ from aiohttp import web
 
 Document = dict[str, Any]
 
+_PLACE = re.compile(r".*/v1/(namespaces/[^/]+/)?")
+
 
 class Api:
-    """The objects of one namespace, by kind and name.
+    """The objects of one namespace, and those of none as nodes, by kind and name.
 
     Attributes:
         url: Where it answers.
@@ -51,9 +54,7 @@ class Api:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any call."""
-        _, _, below = request.path.partition("/namespaces/")
-        _, kind, *rest = below.split("/")
-        name = rest[0] if rest else ""
+        kind, _, name = _PLACE.sub("", request.path).partition("/")
         known = self.objects[kind]
         body = json.loads(await request.read() or "{}")
         match request.method:
@@ -114,7 +115,7 @@ def _refusal(status: int, reason: str) -> web.Response:
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[Api]:
-    """An empty namespace."""
+    """An empty cluster."""
     api = Api()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", api.answer)

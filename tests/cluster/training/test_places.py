@@ -5,7 +5,8 @@ import pytest
 from lepton.job.v1 import job_pb2
 from lepton.training.v1 import training_pb2
 
-from .harness import Lepton, digits_spec, eventually, kubectl, objects, pods_of
+from ..cluster import eventually
+from .harness import Lepton, digits_spec, kubectl, objects, pods_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 

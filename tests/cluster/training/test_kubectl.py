@@ -6,11 +6,12 @@ import pytest
 
 from lepton.job.v1 import job_pb2
 
-from .harness import Lepton, eventually, kubectl, objects
+from ..cluster import eventually
+from .harness import Lepton, kubectl, objects
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "k8s" / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "k8s" / "examples"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from lepton.job.v1 import job_pb2
 
-from .harness import Faults, Lepton, digits_spec, eventually, index_of, kubectl, objects, pods_of
+from ..cluster import Faults, eventually
+from .harness import Lepton, digits_spec, index_of, kubectl, objects, pods_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
