@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -395,3 +397,17 @@ def test_a_client_may_send_more_than_one_message_only_where_many_are_taken(
         with pytest.raises(grpc.RpcError) as caught:
             channel.stream_unary(PATH)(iter(messages), timeout=60)
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("family", ["tcp", "local"])
+def test_a_socket_may_be_given(serve: Serve, family: str) -> None:
+    # Its path must be short.
+    with tempfile.TemporaryDirectory(prefix="lepton-") as folder:
+        kind = socket.AF_INET if family == "tcp" else socket.AF_UNIX
+        bound = socket.socket(kind, socket.SOCK_STREAM)
+        bound.bind(("127.0.0.1", 0) if family == "tcp" else f"{folder}/socket")
+        served = serve([unary(PATH, echo)])
+        address, port = served.run(served.server.listen_on(bound))
+        channel: Any
+        with grpc.insecure_channel(f"{address}:{port}" if port else f"unix:{address}") as channel:
+            assert channel.unary_unary(PATH)(b"hello", timeout=60) == b"hello"

@@ -94,13 +94,14 @@ class Server:
         )
         return self._add(listener)
 
-    async def listen_on(
-        self, listening: socket.socket, *, tls: ssl.SSLContext | None = None
-    ) -> tuple[str, int]:
-        """Listens on a socket that is bound, of any family."""
-        listener = await self.loop.create_server(
-            lambda: ServerProtocol(self), sock=listening, backlog=_BACKLOG, ssl=tls
-        )
+    async def listen_on(self, bound: socket.socket, *, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+        """Listens on a socket that is bound, of TCP or a local one.
+
+        Returns:
+            The address; a local one has a path, and port 0.
+        """
+        create = self.loop.create_unix_server if bound.family == socket.AF_UNIX else self.loop.create_server
+        listener = await create(lambda: ServerProtocol(self), sock=bound, backlog=_BACKLOG, ssl=tls)
         return self._add(listener)
 
     def _add(self, listener: asyncio.Server) -> tuple[str, int]:
