@@ -156,9 +156,13 @@ def test_compressed_messages_are_understood(peer: Peer) -> None:
     assert peer.answer(3)[1] == HELLO
 
 
-def test_a_timeout_of_nothing_has_passed(served: Served, peer: Peer) -> None:
-    peer.call(1, changed((b"grpc-timeout", b"0n")), body=None, end=False)
-    assert peer.answer(1)[2][b"grpc-status"] == b"4"
+@pytest.mark.parametrize("default_seconds", [0.0, 3600.0])
+def test_a_timeout_of_nothing_has_passed(serve: Callable[..., Served], default_seconds: float) -> None:
+    served = serve([unary("/test.Service/Method", slowly)], Options(default_timeout_seconds=default_seconds))
+    with served.socket() as connection:
+        peer = Peer(connection)
+        peer.call(1, changed((b"grpc-timeout", b"0n")), body=None, end=False)
+        assert peer.answer(1)[2][b"grpc-status"] == b"4"
 
 
 def test_a_request_that_is_never_whole_ends_with_its_deadline(peer: Peer) -> None:

@@ -60,6 +60,7 @@ class Session(Connection):
         self.buffered_bytes = 0
         """What lies here of requests that no handler has taken."""
         self._methods = methods
+        self._default_timeout = options.default_timeout_seconds or None
         # Calls with a deadline that began in this turn.
         self._limited: list[Call] = []
 
@@ -143,8 +144,10 @@ class Session(Connection):
             head = call.request.meaning = read_head(call.request, self._methods)
         assert isinstance(head, Head)
         call.head = head
-        timeout = head.timeout_seconds or self.options.default_timeout_seconds
-        if timeout or head.timeout_seconds == 0:
+        timeout = head.timeout_seconds
+        if timeout is None:
+            timeout = self._default_timeout
+        if timeout is not None:
             call.deadline = now + timeout
             self._limited.append(call)
         if head.method.takes_stream:
