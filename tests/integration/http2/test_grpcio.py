@@ -24,6 +24,7 @@ from lepton_http2.grpc import (
     client_streaming,
     direct,
     server_streaming,
+    trailers_block,
     unary,
 )
 
@@ -101,6 +102,38 @@ async def test_an_asynchronous_client_calls_too(serve: Serve) -> None:
         await talk.done_writing()
         assert await talk.read() is grpc.aio.EOF
         assert await talk.code() == grpc.StatusCode.OK
+
+
+def test_a_function_may_be_asked_first_and_leave_a_call_to_a_coroutine(
+    serve: Serve, connect: Connect
+) -> None:
+    def take_short_ones(call: Call, request: bytes) -> bool:
+        if len(request) < 10:
+            call.reply(b"first")
+        return len(request) < 10
+
+    channel = connect(serve([unary(PATH, echo, first=take_short_ones)]))
+    for size in SIZES:
+        reply = channel.unary_unary(PATH)(bytes(size), timeout=60)
+        assert reply == (b"first" if size < 10 else bytes(size))
+
+
+def test_an_answer_carries_trailers_that_were_encoded_beforehand(serve: Serve, connect: Connect) -> None:
+    trailers = trailers_block(StatusCode.OK, metadata=[("x-request-id", "7")])
+
+    def reply(call: Call, request: bytes) -> None:
+        call.reply(request, trailers=trailers)
+
+    channel = connect(serve([direct(PATH, reply)]))
+    for size in SIZES:
+        message, made = channel.unary_unary(PATH).with_call(bytes(size), timeout=60)
+        assert (message, [*made.trailing_metadata()]) == (bytes(size), [("x-request-id", "7")])
+
+
+def test_a_method_without_a_path_answers_what_no_other_does(serve: Serve, connect: Connect) -> None:
+    channel = connect(serve([unary(PATH, echo), direct("", lambda call, request: b"any")]))
+    assert channel.unary_unary(PATH)(b"mine", timeout=60) == b"mine"
+    assert channel.unary_unary("/no.Such/Method")(b"", timeout=60) == b"any"
 
 
 def test_streams_of_requests_and_of_responses(serve: Serve, connect: Connect) -> None:

@@ -22,6 +22,8 @@ _FIRST_TABLE = 4096
 _PREFIX_BYTES = MESSAGE_PREFIX.size
 # A message up to this size is copied to stand in one frame with its prefix.
 _JOINED_BYTES = 16 << 10
+# The flags of a header block that ends a stream.
+_LAST = frames.END_HEADERS | frames.END_STREAM
 # Asks for the way through `Outbound.headers` even where there is no body.
 _NEVER_QUICK = -1
 
@@ -40,14 +42,16 @@ class Answer:
         self.headers = headers
         self.trailers = trailers
         # The first five octets of the frames' headers: all but the stream.
-        last = frames.END_HEADERS | frames.END_STREAM
         self._start = frames.header(frames.HEADERS, frames.END_HEADERS, 0, len(headers))[:5]
-        self._stop = frames.header(frames.HEADERS, last, 0, len(trailers))[:5]
+        self._stop = frames.header(frames.HEADERS, _LAST, 0, len(trailers))[:5]
         self._pack_start = Struct(f">5sI{len(headers)}sBHHIBI").pack
         self._pack_stop = Struct(f">5sI{len(trailers)}s").pack
 
-    def whole(self, stream_id: int, body: bytes) -> tuple[bytes, bytes, bytes]:
-        """All frames of the answer: HEADERS, DATA with the whole body, HEADERS."""
+    def whole(self, stream_id: int, body: bytes, trailers: bytes | None = None) -> tuple[bytes, bytes, bytes]:
+        """All frames of the answer: HEADERS, DATA with the whole body, HEADERS.
+
+        `trailers`, at most a frame of the smallest size, may stand for those of the answer.
+        """
         size = len(body)
         framed = size + _PREFIX_BYTES
         return (
@@ -55,7 +59,9 @@ class Answer:
                 self._start, stream_id, self.headers, framed >> 16, framed & 0xFFFF, 0, stream_id, 0, size
             ),
             body,
-            self._pack_stop(self._stop, stream_id, self.trailers),
+            self._pack_stop(self._stop, stream_id, self.trailers)
+            if trailers is None
+            else frames.header(frames.HEADERS, _LAST, stream_id, len(trailers)) + trailers,
         )
 
 
@@ -82,17 +88,17 @@ class Outbound:
         self._table_bytes = _FIRST_TABLE
         self._table_update = b""
 
-    def answer(self, stream: Stream, answer: Answer, body: bytes) -> None:
-        """Sends a whole answer."""
+    def answer(self, stream: Stream, answer: Answer, body: bytes, trailers: bytes | None = None) -> None:
+        """Sends a whole answer; `trailers` other than its own if they are given."""
         size = len(body) + _PREFIX_BYTES
         if size <= self.quick_bytes and size <= self.window and size <= stream.send_window:
             self.window -= size
-            self.chunks += answer.whole(stream.id, body)
+            self.chunks += answer.whole(stream.id, body, trailers)
             self._finished(stream)
             return
         self.headers(stream, answer.headers)
         self.message(stream, body)
-        self.end(stream, answer.trailers)
+        self.end(stream, answer.trailers if trailers is None else trailers)
 
     def headers(self, stream: Stream, block: bytes, *, end: bool = False) -> None:
         """Sends a header block; `end` if nothing follows."""

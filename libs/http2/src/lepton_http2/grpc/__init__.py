@@ -4,7 +4,7 @@ from lepton_http2.grpc.call import Call
 from lepton_http2.grpc.methods import Method, bidirectional, client_streaming, direct, server_streaming, unary
 from lepton_http2.grpc.options import Options
 from lepton_http2.grpc.server import Server
-from lepton_http2.grpc.status import RpcError, StatusCode
+from lepton_http2.grpc.status import RpcError, StatusCode, trailers_block
 
 __all__ = [
     "Call",
@@ -17,5 +17,6 @@ __all__ = [
     "client_streaming",
     "direct",
     "server_streaming",
+    "trailers_block",
     "unary",
 ]

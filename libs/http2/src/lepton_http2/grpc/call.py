@@ -133,13 +133,17 @@ class Call(Stream):
         encode_metadata(self._trailing)
         self._plain = False
 
-    def reply(self, message: bytes) -> None:
-        """Answers with one message and OK. Nothing happens if nobody waits any more."""
+    def reply(self, message: bytes, *, trailers: bytes | None = None) -> None:
+        """Answers with one message and OK. Nothing happens if nobody waits any more.
+
+        `trailers` are what `trailers_block` made of OK and trailing metadata: encoded beforehand, where every
+        answer has some. To be given where no metadata was set before.
+        """
         if self.closed or self.trailers is not None:
             return
         connection = self.connection
         if self._plain and not self.compress:
-            connection.outbound.answer(self, _MESSAGE, message)
+            connection.outbound.answer(self, _MESSAGE, message, trailers)
         else:
             self._send_message(message)
             self.finish()
@@ -261,6 +265,11 @@ class Call(Stream):
         if self.inbox is None or len(self.inbox) != 1:
             raise RpcError(StatusCode.UNIMPLEMENTED, "the method takes exactly one message")
         return self._next_message()
+
+    def begin_task(self, message: bytes) -> None:
+        """Has the coroutine of the method answer a request whose message was taken."""
+        connection = self.connection
+        self.task = connection.host.spawn(connection.run(self, message))
 
     def expire(self) -> None:
         """The deadline has passed."""

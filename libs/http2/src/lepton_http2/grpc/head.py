@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lepton_http2.grpc.methods import Method
+from lepton_http2.grpc.methods import ANY_PATH, Method
 from lepton_http2.grpc.status import RpcError, StatusCode
 from lepton_http2.hpack import Field
 from lepton_http2.requests import Request
@@ -71,7 +71,7 @@ def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
         return head
     if request.oversized:
         raise RpcError(StatusCode.RESOURCE_EXHAUSTED, "the metadata is too large")
-    method = methods.get(request.path)
+    method = methods.get(request.path, methods.get(ANY_PATH))
     if method is None:
         raise RpcError(StatusCode.UNIMPLEMENTED, f"there is no method {request.path.decode('latin-1')}")
     head = Head(request, method)

@@ -9,7 +9,7 @@
     ]
 
 Handlers take and give bytes, or whatever `decode` and `encode` make of them. They raise `RpcError` to end a
-call with a status.
+call with a status. A method whose path is empty answers every path that no other method has.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lepton_http2.grpc.call import Call
 
 __all__ = ["Method", "bidirectional", "client_streaming", "direct", "server_streaming", "unary"]
+
+ANY_PATH = b""
+"""Where a server keeps the method that answers every path that no other one has."""
 
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
@@ -59,11 +62,23 @@ def unary(
     path: str,
     handler: Callable[["Call", Any], Awaitable[Any]],
     *,
+    first: Callable[["Call", bytes], bool] | None = None,
     decode: Decode = _as_it_is,
     encode: Encode = _as_it_is,
 ) -> Method:
-    """A method with one request and one response, answered by a coroutine."""
-    return Method(path=path, answer=handler, decode=decode, encode=encode)
+    """A method with one request and one response, answered by a coroutine.
+
+    A plain function may be asked `first`. Like that of `direct` it must not block; it keeps the call and
+    returns True, or leaves it to the coroutine.
+    """
+    if first is None:
+        return Method(path=path, answer=handler, decode=decode, encode=encode)
+
+    def try_first(call: "Call", message: bytes) -> None:
+        if not first(call, message):
+            call.begin_task(message)
+
+    return Method(path=path, direct=try_first, answer=handler, decode=decode, encode=encode)
 
 
 def server_streaming(

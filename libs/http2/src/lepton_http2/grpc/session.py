@@ -151,7 +151,7 @@ class Session(Connection):
             call.deadline = now + timeout
             self._limited.append(call)
         if head.method.takes_stream:
-            call.task = self.host.spawn(self._run(call))
+            call.task = self.host.spawn(self.run(call))
 
     def _complete(self, call: Call) -> None:
         """The request has ended."""
@@ -165,7 +165,7 @@ class Session(Connection):
         if method.direct is not None:
             self._answer(call, method.direct, call.only_message())
         else:
-            call.task = self.host.spawn(self._run(call))
+            call.task = self.host.spawn(self.run(call))
 
     def _answer(self, call: Call, direct: Any, message: bytes) -> None:
         try:
@@ -178,11 +178,14 @@ class Session(Connection):
             if reply is not None:
                 call.reply(reply)
 
-    async def _run(self, call: Call) -> None:
-        """A coroutine answers a call."""
+    async def run(self, call: Call, message: bytes | None = None) -> None:
+        """A coroutine answers a call, whose message may have been taken before."""
         method = call.head.method
         try:
-            request = call if method.takes_stream else call.decode(call.only_message())
+            if method.takes_stream:
+                request: Any = call
+            else:
+                request = call.decode(call.only_message() if message is None else message)
             if method.answer is not None:
                 call.reply(method.encode(await method.answer(call, request)))
             elif method.stream is not None:
