@@ -2,13 +2,34 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from lepton.access.v1 import access_pb2
+from lepton_common.errors import LeptonError
 from lepton_common.interceptors.call import Method
+
+
+class QuickCall(Protocol):
+    """A unary call that a plain function answers, at once or later, without a task."""
+
+    on_cancel: Callable[[], None] | None
+    """Called when nobody waits for the answer any more."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When the caller stops waiting, of `time.monotonic`; None for never."""
+
+    def reply(self, message: bytes) -> None:
+        """Answers with a serialised response. Nothing happens if nobody waits any more."""
+
+    def end(self, error: LeptonError) -> None:
+        """Answers with an error. Nothing happens if nobody waits any more."""
+
+
+Quick = Callable[[QuickCall, bytes], bool]
+"""Takes a call with its serialised request and gives True, or leaves it to the servicer. It may not block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +47,7 @@ class Service:
     descriptor: ServiceDescriptor
     """The service, as its contract describes it."""
 
-    add: Callable[[Any, grpc.aio.Server], None]
+    add: Callable[[Any, Any], None]
     """The generated `add_...Servicer_to_server`."""
 
     servicer: object
@@ -39,6 +60,18 @@ class Service:
     validate: bool = True
     """Whether requests are checked against `buf.validate` rules. Off where a contract has none and calls
     are many."""
+
+    quick: Mapping[str, Quick] = field(default_factory=dict)
+    """Functions by method name that are asked before the servicer, on a transport that can do without a task
+    for each call. They must answer as the servicer would."""
+
+    quiet: frozenset[str] = frozenset()
+    """Names of methods whose successes are logged at DEBUG alone."""
+
+    def quick_paths(self) -> Iterable[tuple[str, Quick]]:
+        """The functions of `quick`, by the paths of their methods."""
+        for name, function in self.quick.items():
+            yield f"/{self.descriptor.full_name}/{name}", function
 
     def methods(self) -> Iterable[Method]:
         """Describes the methods. One that says nothing of permissions asks for ADMIN.
@@ -58,6 +91,7 @@ class Service:
                 endless=method.server_streaming and method.name.startswith("Watch"),
                 client_streaming=method.client_streaming,
                 server_streaming=method.server_streaming,
+                quiet=method.name in self.quiet,
             )
 
 

@@ -5,7 +5,7 @@ back in the trailing metadata, and passes it on with the calls it makes itself.
 """
 
 import re
-import uuid
+import secrets
 from contextvars import ContextVar
 
 KEY = "x-request-id"
@@ -23,4 +23,4 @@ def accept(offered: object) -> str:
     """
     if isinstance(offered, str) and _WELL_FORMED.fullmatch(offered):
         return offered
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)

@@ -19,10 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import grpc
 from google.protobuf import descriptor_pool
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health, health_pb2
 from pydantic import ValidationError
 
 from lepton_common.auth import Credentials
@@ -33,13 +31,20 @@ from lepton_common.interceptors.chain import CallChain
 from lepton_common.interceptors.lifetime import Lifetime
 from lepton_common.interceptors.observation import observe
 from lepton_common.interceptors.validation import check
+from lepton_common.loopback import is_loopback
 from lepton_common.methods import Service, open_methods
 from lepton_common.settings import ServerSettings
 from lepton_common.telemetry.logs import configure_logging
 from lepton_common.telemetry.metrics import MetricsEndpoint
-from lepton_common.transport import bind, bind_health, options
+from lepton_common.transports import Transport
+from lepton_common.transports.choice import (
+    OPEN_SERVICES,
+    TransportName,
+    transport_of_health,
+    transport_of_services,
+)
 
-__all__ = ["Background", "Ready", "Server", "Service", "main", "serve"]
+__all__ = ["Background", "Ready", "Server", "Service", "TransportName", "main", "serve"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,9 +56,6 @@ Ready = Callable[[], Awaitable[object]]
 
 # What still runs after the drain (an open reflection stream, the last bytes of an answer) gets this long.
 _STOP_SECONDS = 1.0
-
-# What every server has beside its own services, open to everyone.
-_OPEN_SERVICES = (health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 
 class _Health(health.aio.HealthServicer):
@@ -88,6 +90,7 @@ class Server:
         tasks: coroutine functions that run while it serves and are cancelled when it has drained.
         ready: awaited before health says of the services that they serve; calls are answered before, and
             of the server as a whole (the empty name) health says so at once. None: ready at once.
+        transport: what carries calls.
     """
 
     def __init__(
@@ -97,8 +100,10 @@ class Server:
         *,
         tasks: Sequence[Background] = (),
         ready: Ready | None = None,
+        transport: TransportName = "grpc",
     ) -> None:
         self._settings = settings
+        self._transport_name = transport
         self._services = tuple(services)
         self._backgrounds = (*tasks, self._announce) if ready else tuple(tasks)
         self._ready = ready
@@ -107,8 +112,8 @@ class Server:
         self._resources = ExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[BaseException] | None = None
-        self._server: grpc.aio.Server | None = None
-        self._health_server: grpc.aio.Server | None = None
+        self._transport: Transport | None = None
+        self._health_transport: Transport | None = None
         self.address = ""
         self.health_address = ""
         self.metrics_address = ""
@@ -123,21 +128,34 @@ class Server:
             OSError: an address cannot be taken, or a file cannot be read.
             ValueError: a file does not hold what it should.
         """
+        try:
+            return await self._start()
+        except BaseException:
+            for transport in (self._transport, self._health_transport):
+                if transport is not None:
+                    await transport.stop(0)
+            self._resources.close()
+            raise
+
+    async def _start(self) -> str:
         settings = self._settings
         credentials = Credentials(settings.token_file) if settings.token_file else None
         self._failure = asyncio.get_running_loop().create_future()
-        self._server = self._build(credentials)
-        address = bind(self._server, settings)
+        self._transport = self._build(credentials)
+        address = await self._transport.bind()
+        if credentials and settings.tls_certificate is None and not is_loopback(settings.listen):
+            _LOG.warning("tokens are taken without TLS on %s", settings.listen)
         await self._set_ready(self._ready is None)
         if settings.health_listen:
-            self._health_server = grpc.aio.server(options=options(settings))
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
-            self.health_address = bind_health(self._health_server, settings.health_listen)
-            await self._health_server.start()
+            self._health_transport = transport_of_health(
+                self._transport_name, settings, health_servicer=self._health
+            )
+            self.health_address = await self._health_transport.bind()
+            await self._health_transport.start()
         if settings.metrics_listen:
             endpoint = MetricsEndpoint(settings.metrics_listen, credentials=credentials)
             self.metrics_address = self._resources.enter_context(endpoint).address
-        await self._server.start()
+        await self._transport.start()
         for background in self._backgrounds:
             task = asyncio.create_task(background())
             task.add_done_callback(self._note_failure)
@@ -147,7 +165,7 @@ class Server:
             _write_whole(settings.address_file, address)
         return address
 
-    def _build(self, credentials: Credentials | None) -> grpc.aio.Server:
+    def _build(self, credentials: Credentials | None) -> Transport:
         settings = self._settings
         stages: list[Stage] = [observe]
         if settings.otlp_endpoint:
@@ -160,16 +178,18 @@ class Server:
         if credentials is not None:
             stages.append(Access(credentials))
         methods = [method for service in self._services for method in service.methods()]
-        for name in _OPEN_SERVICES:
+        for name in OPEN_SERVICES:
             methods += open_methods(descriptor_pool.Default().FindServiceByName(name))
         chain = CallChain({method.path: method for method in methods}, stages, check=check)
-        server = grpc.aio.server(interceptors=[chain], options=options(settings))
-        for service in self._services:
-            service.add(service.servicer, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = [service.descriptor.full_name for service in self._services]
-        reflection.enable_server_reflection([*names, *_OPEN_SERVICES], server)
-        return server
+        return transport_of_services(
+            self._transport_name,
+            self._settings,
+            self._services,
+            health_servicer=self._health,
+            chain=chain,
+            lifetime=self._lifetime,
+            credentials=credentials,
+        )
 
     async def _announce(self) -> None:
         """Says that the services serve, once they are ready to."""
@@ -202,8 +222,8 @@ class Server:
 
         A second call does nothing.
         """
-        server, self._server = self._server, None
-        if server is None:
+        transport, self._transport = self._transport, None
+        if transport is None:
             return
         path = self._settings.address_file
         # Only while it is ours: a successor may have written its own meanwhile.
@@ -212,10 +232,10 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._lifetime.drain(self._settings.drain_seconds)
         self._health.end_watches()
-        await server.stop(_STOP_SECONDS)
+        await transport.stop(_STOP_SECONDS)
         # Last, so that a probe hears of the drain as long as there is one.
-        if self._health_server is not None:
-            await self._health_server.stop(0)
+        if self._health_transport is not None:
+            await self._health_transport.stop(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -238,6 +258,7 @@ async def serve(
     tasks: Sequence[Background] = (),
     ready: Ready | None = None,
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
+    transport: TransportName = "grpc",
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
 
@@ -247,6 +268,7 @@ async def serve(
         tasks: see `Server`. One that dies is logged and ends the process.
         ready: see `Server`.
         on_stop: awaited in order when the server has drained.
+        transport: see `Server`.
 
     Raises:
         SystemExit: with status 1 when a task died.
@@ -257,7 +279,7 @@ async def serve(
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, told_to_stop.set)
-    server = Server(settings, services, tasks=tasks, ready=ready)
+    server = Server(settings, services, tasks=tasks, ready=ready, transport=transport)
     try:
         address = await server.start()
         names = [service.descriptor.full_name for service in services]
@@ -296,15 +318,24 @@ async def _either(server: Server, told_to_stop: asyncio.Event) -> BaseException 
         stopped.cancel()
 
 
-def main(coroutine_fn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def main(
+    coroutine_fn: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
     """Runs a service's coroutine as the process: whatever ends it is told in one line of JSON.
+
+    Args:
+        coroutine_fn: the coroutine function.
+        new_loop: makes the event loop it runs on. None: asyncio's own.
 
     Raises:
         SystemExit: with status 2 for wrong settings, 1 for any other failure.
     """
     configure_logging("INFO")
     try:
-        asyncio.run(coroutine_fn())
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(coroutine_fn())
     except ValidationError as error:
         # Without the values: some of them are secrets.
         for fault in error.errors(include_input=False, include_url=False, include_context=False):

@@ -12,7 +12,7 @@ from lepton.dataset.v1 import dataset_pb2 as pb
 from lepton.dataset.v1 import dataset_pb2_grpc
 from lepton_common.request_id import REQUEST_ID
 from lepton_common.rpc import connect
-from lepton_common.server import Background, Ready, Server, Service
+from lepton_common.server import Background, Ready, Server, Service, TransportName
 from lepton_common.settings import ClientSettings, ServerSettings
 
 Stub = Any
@@ -111,8 +111,17 @@ async def cleanup() -> AsyncIterator[contextlib.AsyncExitStack]:
         yield stack
 
 
+@pytest.fixture(params=["grpc", "http2"])
+def transport(request: pytest.FixtureRequest) -> TransportName:
+    """What carries the calls: whatever is true of one is true of the other."""
+    name: TransportName = request.param
+    return name
+
+
 @pytest.fixture
-async def start(first: Subject, cleanup: contextlib.AsyncExitStack) -> Callable[..., Awaitable[Server]]:
+async def start(
+    first: Subject, cleanup: contextlib.AsyncExitStack, transport: TransportName
+) -> Callable[..., Awaitable[Server]]:
     """Starts servers on loopback with the settings given; they end with the test."""
 
     async def starter(
@@ -126,6 +135,7 @@ async def start(first: Subject, cleanup: contextlib.AsyncExitStack) -> Callable[
             services or [first.service],
             tasks=tasks,
             ready=ready,
+            transport=transport,
         )
         return await cleanup.enter_async_context(server)
 

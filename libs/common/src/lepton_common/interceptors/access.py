@@ -1,12 +1,12 @@
 """Who may call a method."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lepton.access.v1.access_pb2 import Permission
-from lepton_common.auth import Credentials
+from lepton_common.auth import Credentials, Identity
 from lepton_common.errors import PermissionDenied
-from lepton_common.interceptors.call import Call, Proceed
+from lepton_common.interceptors.call import Call, Method, Proceed
 
 # What gRPC's TLS layer says of a verified peer certificate's subject alternative names.
 _CERTIFICATE_NAMES = ("peer_spiffe_id", "peer_dns")
@@ -25,22 +25,28 @@ class Access:
             Unauthenticated: the caller is not known.
             PermissionDenied: none of the caller's roles grants what the method asks for.
         """
-        permission = call.method.permission
-        if permission is not None:
-            call.identity = self._credentials.authenticate(
-                call.metadata("authorization"), _certificate_names(call)
-            )
-            if permission not in call.identity.permissions:
-                needed = Permission.Name(permission).removeprefix("PERMISSION_")
-                raise PermissionDenied(
-                    f"{call.identity.name} may not call {call.method.name}: it needs {needed}",
-                    metadata={"permission": needed},
-                )
+        if call.method.permission is not None:
+            names = certificate_names(call.context.auth_context())
+            call.identity = self._credentials.authenticate(call.metadata("authorization"), names)
+            check_permission(call.identity, call.method)
         return await proceed()
 
 
-def _certificate_names(call: Call) -> Iterator[str]:
-    properties = call.context.auth_context()
+def check_permission(caller: Identity, method: Method) -> None:
+    """Checks that a caller may call a method.
+
+    Raises:
+        PermissionDenied: none of the caller's roles grants what the method asks for.
+    """
+    if method.permission is not None and method.permission not in caller.permissions:
+        needed = Permission.Name(method.permission).removeprefix("PERMISSION_")
+        raise PermissionDenied(
+            f"{caller.name} may not call {method.name}: it needs {needed}", metadata={"permission": needed}
+        )
+
+
+def certificate_names(properties: Mapping[str, Iterable[bytes]]) -> Iterator[str]:
+    """The names in a verified client certificate, out of what gRPC says of a connection's security."""
     for key in _CERTIFICATE_NAMES:
         for name in properties.get(key, ()):
             yield name.decode("utf-8", "replace")

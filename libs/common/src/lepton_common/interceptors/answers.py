@@ -48,15 +48,17 @@ async def answer_errors(call: Call, proceed: Proceed) -> Any:
         else:
             known = _unexpected(call)
     call.code = known.code
-    status = _fit(to_status(known))
-    trailing: tuple[tuple[str, str | bytes], ...] = (
-        (KEY, call.request_id),
-        (DETAILS_KEY, status.SerializeToString()),
-    )
-    if known.retry_after_seconds is not None:
-        # The caller is told when to come back; its channel shall not do so at once by itself.
-        trailing = (*trailing, _DO_NOT_RETRY)
+    status = fitting_status(known)
+    trailing = (*trailing_metadata(known, call.request_id), (DETAILS_KEY, status.SerializeToString()))
     return await call.context.abort(_STATUS_CODES[status.code], status.message, trailing)
+
+
+def trailing_metadata(error: LeptonError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+    """What is sent beside the status of a failed call."""
+    if error.retry_after_seconds is None:
+        return ((KEY, request_id),)
+    # The caller is told when to come back; its channel shall not do so at once by itself.
+    return ((KEY, request_id), _DO_NOT_RETRY)
 
 
 def _unexpected(call: Call) -> Internal:
@@ -69,8 +71,9 @@ def _code_of(context: "grpc.aio.ServicerContext[Any, Any]") -> Code:
     return Code(code.value[0] if isinstance(code, grpc.StatusCode) else code)
 
 
-def _fit(status: Status) -> Status:
-    """Shortens a status until it fits into a call's trailing metadata. The reason always stays."""
+def fitting_status(error: LeptonError) -> Status:
+    """The status of an error, shortened until it fits into a call's trailing metadata. The reason stays."""
+    status = to_status(error)
     if len(status.message) > _MAX_MESSAGE_CHARACTERS:
         status.message = status.message[: _MAX_MESSAGE_CHARACTERS - 1] + "…"
     # From the last to the first: the violations give way before the metadata.

@@ -33,6 +33,15 @@ class Method:
     client_streaming: bool
     server_streaming: bool
 
+    quiet: bool = False
+    """Whether calls that succeed are logged at DEBUG alone: there are thousands a second."""
+
+    @property
+    def kind(self) -> str:
+        """How many messages go each way, in the words of metrics."""
+        kinds = ("unary", "server_stream", "client_stream", "bidi_stream")
+        return kinds[2 * self.client_streaming + self.server_streaming]
+
     @property
     def path(self) -> str:
         """`/service/method`, as on the wire."""

@@ -1,4 +1,4 @@
-"""The one gRPC interceptor: one form for the four kinds of handlers, and the stages around it."""
+"""The stages around every handler: one form for the four kinds of them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -50,12 +50,22 @@ class CallChain(grpc.aio.ServerInterceptor):
         if handler is None:
             inner = await continuation(handler_call_details)
             if inner is None:
-                # On the wire a stream of messages is the most general form, so it fits every call.
-                return grpc.stream_stream_rpc_method_handler(self._around(UNKNOWN, _refuse, decode=bytes))
-            handler = self._handlers[path] = self._wrap(self._methods[path], inner)
+                return self.refusal()
+            handler = self._handlers[path] = self.around(path, inner)
         return handler
 
-    def _wrap(self, method: Method, inner: Handler) -> Handler:
+    def method(self, path: str) -> Method:
+        """What is known of the method at a path."""
+        return self._methods[path]
+
+    def refusal(self) -> Handler:
+        """The handler of methods that the server does not have."""
+        # On the wire a stream of messages is the most general form, so it fits every call.
+        return grpc.stream_stream_rpc_method_handler(self._around(UNKNOWN, _refuse, decode=bytes))
+
+    def around(self, path: str, inner: Handler) -> Handler:
+        """The handler at a path with the stages around it. It takes bytes, and coroutines that write."""
+        method = self._methods[path]
         forms = {
             (False, False): (inner.unary_unary, grpc.unary_unary_rpc_method_handler),
             (False, True): (inner.unary_stream, grpc.unary_stream_rpc_method_handler),

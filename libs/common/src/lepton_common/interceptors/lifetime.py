@@ -1,13 +1,30 @@
 """When calls may begin, and how long they may take."""
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
-from lepton_common.errors import DeadlineExceeded, ShuttingDown
+from lepton_common.errors import DeadlineExceeded, LeptonError, ShuttingDown
 from lepton_common.interceptors.call import Call, Proceed
 
 # A server is quiet when no call has come for so long.
 _QUIET_SECONDS = 0.1
+
+# How often calls without a task are looked at for those that take too long.
+_LOOK_SECONDS = 1.0
+
+
+class Taskless(Protocol):
+    """A unary call that no task answers."""
+
+    arrived: float
+    """On the clock of the event loop."""
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether its caller set one, of which the transport takes care."""
+
+    def end(self, error: LeptonError) -> None:
+        """Ends it before it is answered."""
 
 
 class Lifetime:
@@ -21,6 +38,8 @@ class Lifetime:
     def __init__(self, default_deadline_seconds: float) -> None:
         self._default_deadline_seconds = default_deadline_seconds
         self._in_flight: dict[Call, asyncio.Timeout] = {}
+        self._taskless: dict[Taskless, None] = {}
+        self._look: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._refused_at = float("-inf")
         self._draining = False
@@ -50,8 +69,39 @@ class Lifetime:
             if not limit.expired():
                 raise
         if self._draining:
-            raise ShuttingDown("the server shut down before the call was done; call again")
-        raise DeadlineExceeded(f"not done within {self._default_deadline_seconds:g} s")
+            raise _cut_off()
+        raise self._overdue()
+
+    @property
+    def draining(self) -> bool:
+        """Whether new calls are refused."""
+        return self._draining
+
+    def begin(self, call: Taskless) -> None:
+        """Takes a call that no task answers, while the server does not drain."""
+        self._taskless[call] = None
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._end_overdue)
+
+    def finished(self, call: Taskless) -> None:
+        """Says that a call which no task answers has ended."""
+        del self._taskless[call]
+        if self._draining:
+            self._changed.set()
+
+    def _end_overdue(self) -> None:
+        loop = asyncio.get_running_loop()
+        latest = loop.time() - self._default_deadline_seconds
+        # In the order in which they came.
+        for call in list(self._taskless):
+            if call.arrived > latest:
+                break
+            if not call.has_deadline:
+                call.end(self._overdue())
+        self._look = loop.call_later(_LOOK_SECONDS, self._end_overdue) if self._taskless else None
+
+    def _overdue(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"not done within {self._default_deadline_seconds:g} s")
 
     def _limit_seconds(self, call: Call) -> float | None:
         method = call.method
@@ -73,7 +123,11 @@ class Lifetime:
         self._end([call for call in self._in_flight if call.method.endless])
         await self._wait_until_idle(seconds)
         self._end(list(self._in_flight))
+        for call in list(self._taskless):
+            call.end(_cut_off())
         await self._wait_until_idle(cut_seconds)
+        if self._look is not None:
+            self._look.cancel()
         await self._wait_until_quiet(_QUIET_SECONDS, at_most_seconds=cut_seconds)
 
     def _end(self, calls: list[Call]) -> None:
@@ -94,8 +148,12 @@ class Lifetime:
     async def _wait_until_idle(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                while self._in_flight:
+                while self._in_flight or self._taskless:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             return
+
+
+def _cut_off() -> ShuttingDown:
+    return ShuttingDown("the server shut down before the call was done; call again")

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
+from lepton_common.auth import Identity
 from lepton_common.errors import Code
 from lepton_common.interceptors.call import Call, Method, Proceed
-from lepton_common.telemetry import metrics
+from lepton_common.telemetry.metrics import CALLS
 
 _LOG = logging.getLogger("lepton.calls")
 
@@ -17,9 +19,9 @@ _FAULTS = frozenset({Code.UNKNOWN, Code.INTERNAL, Code.DATA_LOSS})
 
 async def observe(call: Call, proceed: Proceed) -> Any:
     """Logs and counts the call when it has ended, however it ended."""
-    labels = (_kind(call.method), call.method.service, call.method.name)
-    in_flight = metrics.IN_FLIGHT.labels(*labels)
-    in_flight.inc()
+    method = call.method
+    figures = CALLS.of(method.kind, method.service, method.name)
+    figures.begin()
     begin = time.perf_counter()
     try:
         return await proceed()
@@ -31,30 +33,28 @@ async def observe(call: Call, proceed: Proceed) -> Any:
         raise
     finally:
         seconds = time.perf_counter() - begin
-        in_flight.dec()
-        metrics.HANDLED.labels(*labels, call.code.name).inc()
-        metrics.SECONDS.labels(*labels).observe(seconds)
-        _log(call, seconds)
+        figures.end(call.code.name, seconds)
+        log_call(method, call.code, seconds, caller=call.identity, peer=call.context.peer)
 
 
-def _log(call: Call, seconds: float) -> None:
+def log_call(
+    method: Method, code: Code, seconds: float, *, caller: Identity, peer: Callable[[], str]
+) -> None:
+    """Logs a call that has ended, if one like it is logged."""
     level = logging.INFO
-    if call.code in _FAULTS:
+    if code in _FAULTS:
         level = logging.ERROR
-    elif call.method.permission is None and call.code in (Code.OK, Code.CANCELLED):
+    elif method.permission is None and code in (Code.OK, Code.CANCELLED):
         # Probes ask every few seconds, and every channel watches health.
+        level = logging.DEBUG
+    elif method.quiet and code is Code.OK:
         level = logging.DEBUG
     if _LOG.isEnabledFor(level):
         facts = {
-            "method": call.method.path,
-            "code": call.code.name,
+            "method": method.path,
+            "code": code.name,
             "duration_ms": round(seconds * 1e3, 3),
-            "caller": call.identity.name,
-            "peer": call.context.peer(),
+            "caller": caller.name,
+            "peer": peer(),
         }
         _LOG.log(level, "call", extra=facts)
-
-
-def _kind(method: Method) -> str:
-    kinds = ("unary", "server_stream", "client_stream", "bidi_stream")
-    return kinds[2 * method.client_streaming + method.server_streaming]

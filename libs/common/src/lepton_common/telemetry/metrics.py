@@ -4,11 +4,21 @@ The names and labels are those that gRPC servers of other languages use, so that
 """
 
 import http.server
+import math
 import threading
+from bisect import bisect_left
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, MetricsHandler
+from prometheus_client import REGISTRY, MetricsHandler
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
 from lepton.access.v1.access_pb2 import PERMISSION_READ
 from lepton_common.auth import Credentials
@@ -16,16 +26,84 @@ from lepton_common.errors import Unauthenticated
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 
-HANDLED = Counter(
-    "grpc_server_handled", "Calls answered, by the code of the answer.", (*_METHOD, "grpc_code")
-)
-SECONDS = Histogram(
-    "grpc_server_handling_seconds",
-    "Time from a call's arrival to its answer.",
-    _METHOD,
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
-)
-IN_FLIGHT = Gauge("grpc_server_in_flight", "Calls being answered.", _METHOD)
+_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, math.inf)
+
+
+class MethodFigures:
+    """What is counted of one method: plain numbers, since some methods answer in microseconds.
+
+    To be changed from one thread. Others may read meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.handled: dict[str, int] = {}
+        """Answers by the names of their codes."""
+        self.buckets = [0] * len(_BOUNDS)
+        self.seconds = 0.0
+
+    def begin(self) -> None:
+        """Counts a call that came."""
+        self.in_flight += 1
+
+    def end(self, code: str, seconds: float) -> None:
+        """Counts its answer."""
+        self.in_flight -= 1
+        self.handled[code] = self.handled.get(code, 0) + 1
+        self.buckets[bisect_left(_BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+
+class CallMetrics(Collector):
+    """The figures of all methods that were called."""
+
+    def __init__(self) -> None:
+        self._figures: dict[tuple[str, str, str], MethodFigures] = {}
+
+    def of(self, kind: str, service: str, method: str) -> MethodFigures:
+        """The figures of a method, by its `grpc_type`, `grpc_service` and `grpc_method`."""
+        labels = (kind, service, method)
+        figures = self._figures.get(labels)
+        if figures is None:
+            figures = self._figures[labels] = MethodFigures()
+        return figures
+
+    def describe(self) -> Iterable[Metric]:
+        """The names alone."""
+        return self._families()
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures of now."""
+        handled, seconds, in_flight = families = self._families()
+        for labels, figures in [*self._figures.items()]:
+            for code, count in [*figures.handled.items()]:
+                handled.add_metric((*labels, code), count)
+            in_bucket, below = [*figures.buckets], 0
+            buckets: list[tuple[str, float]] = []
+            for bound, count in zip(_BOUNDS, in_bucket, strict=True):
+                below += count
+                buckets.append(("+Inf" if bound == math.inf else str(float(bound)), below))
+            seconds.add_metric(labels, buckets, figures.seconds)
+            in_flight.add_metric(labels, figures.in_flight)
+        return families
+
+    def _families(self) -> tuple[CounterMetricFamily, HistogramMetricFamily, GaugeMetricFamily]:
+        return (
+            CounterMetricFamily(
+                "grpc_server_handled",
+                "Calls answered, by the code of the answer.",
+                labels=(*_METHOD, "grpc_code"),
+            ),
+            HistogramMetricFamily(
+                "grpc_server_handling_seconds", "Time from a call's arrival to its answer.", labels=_METHOD
+            ),
+            GaugeMetricFamily("grpc_server_in_flight", "Calls being answered.", labels=_METHOD),
+        )
+
+
+CALLS = CallMetrics()
+"""Of all servers of this process."""
+REGISTRY.register(CALLS)
 
 
 class _Handler(MetricsHandler):

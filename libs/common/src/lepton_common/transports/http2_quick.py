@@ -1,0 +1,195 @@
+"""Calls that a plain function answers: what stands around others, without a task for each.
+
+The stages of `interceptors` wait for each other, which costs more than the whole answer of a small model.
+Here is what they do for a call that succeeds, or that the function itself refuses. Any other call (of a
+stranger, while the server drains) is left to the stages, so that it is refused in the same words.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from lepton_common.auth import ANYONE, Credentials, Identity
+from lepton_common.errors import Code, LeptonError
+from lepton_common.interceptors.access import certificate_names, check_permission
+from lepton_common.interceptors.answers import fitting_status, trailing_metadata
+from lepton_common.interceptors.call import Method
+from lepton_common.interceptors.chain import CallChain
+from lepton_common.interceptors.lifetime import Lifetime
+from lepton_common.interceptors.observation import log_call
+from lepton_common.methods import Quick, Service
+from lepton_common.request_id import KEY, REQUEST_ID, accept
+from lepton_common.settings import ServerSettings
+from lepton_common.telemetry.metrics import CALLS
+from lepton_common.transports.http2_context import certificate_properties, check_size, peer_name
+from lepton_http2.grpc import Call, RpcError, StatusCode, trailers_block
+
+First = Callable[[Call, bytes], bool]
+"""What `lepton_http2.grpc.unary` asks first."""
+
+_AUTHORIZATION = "authorization"
+# Most ids have the length of those that are made up here: the end of their header block is the id itself.
+_ID_CHARACTERS = 32
+_SOME_ID = "0" * _ID_CHARACTERS
+_TRAILERS = trailers_block(StatusCode.OK, metadata=[(KEY, _SOME_ID)]).removesuffix(_SOME_ID.encode())
+
+
+def gates(
+    services: Iterable[Service],
+    settings: ServerSettings,
+    *,
+    chain: CallChain,
+    lifetime: Lifetime,
+    credentials: Credentials | None,
+) -> dict[str, First]:
+    """What is asked first, by path."""
+    return {
+        path: QuickGate(
+            chain.method(path),
+            quick,
+            lifetime=lifetime,
+            credentials=credentials,
+            max_message_bytes=settings.max_message_bytes,
+        )
+        for service in services
+        for path, quick in service.quick_paths()
+    }
+
+
+class QuickGate:
+    """Lets calls of one method through to a function.
+
+    Args:
+        method: what is known of it.
+        quick: the function.
+        lifetime: of the server.
+        credentials: who may call. None: everyone.
+        max_message_bytes: the largest response.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        quick: Quick,
+        *,
+        lifetime: Lifetime,
+        credentials: Credentials | None,
+        max_message_bytes: int,
+    ) -> None:
+        self.method = method
+        self.lifetime = lifetime
+        self.figures = CALLS.of(method.kind, method.service, method.name)
+        self.max_message_bytes = max_message_bytes
+        self.clock = asyncio.get_running_loop().time
+        self._quick = quick
+        self._credentials = credentials
+
+    def __call__(self, call: Call, message: bytes) -> bool:
+        """Has the function take a call, or gives False."""
+        if self.lifetime.draining:
+            return False
+        request_id = authorization = ""
+        for name, value in call.metadata:
+            if name == KEY:
+                request_id = str(value)
+            elif name == _AUTHORIZATION:
+                authorization = str(value)
+        caller = ANYONE
+        if self._credentials is not None:
+            names = certificate_names(certificate_properties(call))
+            try:
+                caller = self._credentials.authenticate(authorization, names)
+                check_permission(caller, self.method)
+            except LeptonError:
+                return False
+        quick = _QuickCall(self, call, accept(request_id), caller)
+        self.figures.begin()
+        self.lifetime.begin(quick)
+        if self._quick(quick, message):
+            return True
+        quick.leave()
+        return False
+
+
+class _QuickCall:
+    """See `methods.QuickCall` and `lifetime.Taskless`."""
+
+    __slots__ = ("_call", "_caller", "_gate", "_request_id", "arrived", "on_cancel")
+
+    def __init__(self, gate: QuickGate, call: Call, request_id: str, caller: Identity) -> None:
+        self._gate: QuickGate | None = gate
+        self._call = call
+        self._request_id = request_id
+        self._caller = caller
+        self.arrived = gate.clock()
+        self.on_cancel: Callable[[], None] | None = None
+        call.on_cancel = self._cancelled
+
+    @property
+    def deadline(self) -> float | None:
+        return self._call.deadline
+
+    @property
+    def has_deadline(self) -> bool:
+        return self._call.deadline is not None
+
+    def reply(self, message: bytes) -> None:
+        gate = self._gate
+        if gate is None:
+            return
+        request_id = self._request_id
+        if len(message) > gate.max_message_bytes:
+            self._refuse_size(message)
+        elif len(request_id) == _ID_CHARACTERS:
+            self._call.reply(message, trailers=_TRAILERS + request_id.encode())
+        else:
+            trailers = trailers_block(StatusCode.OK, metadata=[(KEY, request_id)])
+            self._call.reply(message, trailers=trailers)
+        self._finish(Code.OK)
+
+    def end(self, error: LeptonError) -> None:
+        if self._gate is None:
+            return
+        status = fitting_status(error)
+        self._call.abort(
+            status.code,
+            status.message,
+            details=status.SerializeToString(),
+            metadata=trailing_metadata(error, self._request_id),
+        )
+        self._finish(error.code)
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+    def leave(self) -> None:
+        """The function did not take it."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            self._call.on_cancel = None
+            gate.figures.in_flight -= 1
+            gate.lifetime.finished(self)
+
+    def _refuse_size(self, message: bytes) -> None:
+        assert self._gate is not None
+        try:
+            check_size(message, self._gate.max_message_bytes)
+        except RpcError as error:
+            self._call.abort(error.code, error.message, metadata=[(KEY, self._request_id)])
+
+    def _cancelled(self) -> None:
+        remaining = self._call.time_remaining()
+        expired = remaining is not None and remaining <= 0
+        self._finish(Code.DEADLINE_EXCEEDED if expired else Code.CANCELLED)
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+    def _finish(self, code: Code) -> None:
+        gate, self._gate = self._gate, None
+        if gate is None:
+            return
+        self._call.on_cancel = None
+        seconds = gate.clock() - self.arrived
+        gate.figures.end(code.name, seconds)
+        gate.lifetime.finished(self)
+        token = REQUEST_ID.set(self._request_id)
+        log_call(gate.method, code, seconds, caller=self._caller, peer=lambda: peer_name(self._call))
+        REQUEST_ID.reset(token)
