@@ -265,9 +265,16 @@ class InferenceServer(Process):
         )
 
 
+@pytest.fixture(scope="module", params=["grpc", "http2"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """What carries the calls of the servers of a test: every test runs on both."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry without endpoints, one for all tests of a module."""
+def registry(tmp_path_factory: pytest.TempPathFactory, transport: str) -> Iterator[Registry]:
+    """A registry without endpoints, one for all tests of a module on one transport."""
     objects = ObjectStore(f"file://{tmp_path_factory.mktemp('objects')}")
     registry = Registry(tmp_path_factory.mktemp("registry"), objects)
     registry.start()
@@ -276,9 +283,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture(scope="module")
-def server(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InferenceServer]:
+def server(
+    registry: Registry, transport: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InferenceServer]:
     """A server that follows `registry`, one for all tests of a module."""
-    server = InferenceServer(tmp_path_factory.mktemp("inference"), registry, replica="first")
+    server = InferenceServer(
+        tmp_path_factory.mktemp("inference"), registry, replica="first", TRANSPORT=transport
+    )
     server.start()
     yield server
     assert server.stop() == 0
@@ -315,12 +326,13 @@ def ask() -> Callable[..., pb.ModelInferRequest]:
 
 
 @pytest.fixture
-def new_server(registry: Registry) -> Iterator[Callable[[Path], InferenceServer]]:
+def new_server(registry: Registry, transport: str) -> Iterator[Callable[[Path], InferenceServer]]:
     """A function that makes the replica `second`; what is left of it is ended after the test."""
     made: list[InferenceServer] = []
 
     def make(folder: Path, **settings: str) -> InferenceServer:
-        made.append(InferenceServer(folder / "inference", registry, replica="second", **settings))
+        options = {"TRANSPORT": transport, **settings}
+        made.append(InferenceServer(folder / "inference", registry, replica="second", **options))
         return made[-1]
 
     yield make

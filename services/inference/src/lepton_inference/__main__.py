@@ -1,5 +1,7 @@
 """`python -m lepton_inference`: reads the settings, puts the parts together, serves."""
 
+import uvloop
+
 from lepton.endpoint.v1 import endpoint_pb2
 from lepton_common.objects import ObjectStore
 from lepton_common.rpc import connect
@@ -46,8 +48,9 @@ async def run() -> None:
             tasks=[follower.follow, follower.report],
             ready=repository.ready.wait,
             on_stop=[repository.drain],
+            transport=settings.transport,
         )
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, new_loop=uvloop.new_event_loop)

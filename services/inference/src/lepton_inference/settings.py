@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -33,6 +34,9 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
 
     require_gpu: bool = False
     """Whether a model that would run on the CPU is refused."""
+
+    transport: Literal["grpc", "http2"] = "grpc"
+    """What carries calls: gRPC's own server, or Lepton's, which costs a tenth as much."""
 
     threads: int = Field(default=0, ge=0)
     """Cores that one run of a model may use. 0: all."""
