@@ -50,8 +50,8 @@ def records(*values: float) -> dict[str, Array]:
 
 
 async def ask(batcher: Batcher, *values: float, deadline: float | None = None) -> list[float]:
-    answer = await batcher.infer(records(*values), len(values), deadline=deadline)
-    doubled: list[float] = answer.outputs["y"][:, 0].tolist()
+    outputs = await batcher.infer(records(*values), len(values), deadline=deadline)
+    doubled: list[float] = outputs["y"][:, 0].tolist()
     return doubled
 
 
@@ -114,7 +114,7 @@ async def test_only_requests_of_one_shape_are_put_together() -> None:
     async with batching(Doubler()) as (batcher, _):
         narrow, wide = {"x": np.ones((1, 2))}, {"x": np.ones((1, 3))}
         answers = await asyncio.gather(*(batcher.infer(inputs, 1) for inputs in (narrow, wide, narrow)))
-    assert [answer.outputs["y"].shape for answer in answers] == [(1, 2), (1, 3), (1, 2)]
+    assert [answer["y"].shape for answer in answers] == [(1, 2), (1, 3), (1, 2)]
 
 
 async def test_a_delay_fills_batches() -> None:

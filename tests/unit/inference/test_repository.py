@@ -58,8 +58,8 @@ async def settle(repository: Repository) -> None:
 
 
 async def ask(deployment: Deployment, value: float = 1.0) -> float:
-    answer = await deployment.infer([Tensor("x", "FP32", np.full((1, 2), value, np.float32))])
-    return float(answer.outputs["y"][0, 0])
+    outputs = await deployment.infer([Tensor("x", "FP32", np.full((1, 2), value, np.float32))])
+    return float(outputs["y"][0, 0])
 
 
 async def serve(repository: Repository, *weights: tuple[Version, int]) -> None:

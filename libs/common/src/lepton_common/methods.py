@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from google.protobuf.descriptor import ServiceDescriptor
 
 from lepton.access.v1 import access_pb2
-from lepton_common.errors import LeptonError
 from lepton_common.interceptors.call import Method
 
 
@@ -24,8 +23,8 @@ class QuickCall(Protocol):
     def reply(self, message: bytes) -> None:
         """Answers with a serialised response. Nothing happens if nobody waits any more."""
 
-    def end(self, error: LeptonError) -> None:
-        """Answers with an error. Nothing happens if nobody waits any more."""
+    def end(self, error: BaseException) -> None:
+        """Answers with an error; one without a name is a fault. Nothing happens if nobody waits any more."""
 
 
 Quick = Callable[[QuickCall, bytes], bool]

@@ -4,6 +4,10 @@ No timer is needed for that: an idle model starts at once, a busy one finds its 
 waiting, and the batch grows with the load. A delay can be set for models that gain more
 from fuller batches than callers lose by waiting.
 
+A small model answers before a thread would have taken over, so it runs in the event loop: what
+could be read in one turn of the loop is a batch, run and answered in the next. Larger models
+have a thread, so that the loop can go on. How long runs take decides, as they were measured.
+
 The queue is bounded and knows its callers' deadlines. What could not be answered in time
 is refused on arrival, what has expired while it waited does not run, and what its caller
 has given up leaves the queue.
@@ -14,16 +18,20 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 from lepton_common.errors import DeadlineExceeded, LeptonError, Overloaded, ShuttingDown
-from lepton_inference.batch import Answer, Run, run_batch
+from lepton_inference.batch import Arrays, BatchResult, Room, Run, run_batch
 from lepton_inference.pace import Pace
+from lepton_inference.queued import Awaited, Queue, Queued
 from lepton_inference.statistics import Statistics
 from lepton_inference.tensors import Array
 
 _SHORTEST_RETRY_SECONDS = 0.01
+
+# Longer runs have a thread. It costs a tenth of a millisecond, and other requests wait no longer than this.
+_LONGEST_INLINE_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -40,75 +48,27 @@ class BatchLimits:
     max_queue_bytes: int = 256 << 20
 
 
-@dataclass(eq=False)
-class _Request:
-    inputs: Mapping[str, Array]
-    records: int
-    deadline: float | None
-    answer: asyncio.Future[Answer]
-    arrived: float = field(default_factory=time.monotonic)
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(array.nbytes for array in self.inputs.values())
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """What two requests must share to be put together."""
-        return {name: array.shape[1:] for name, array in self.inputs.items()}
-
-
-class _Queue:
-    """Requests in the order they came, with what they add up to."""
-
-    def __init__(self) -> None:
-        self._requests: deque[_Request] = deque()
-        self.records = 0
-        self.size_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._requests)
-
-    @property
-    def oldest(self) -> _Request:
-        return self._requests[0]
-
-    def put(self, request: _Request) -> None:
-        self._requests.append(request)
-        self._count(request, sign=1)
-
-    def take(self) -> _Request:
-        request = self._requests.popleft()
-        self._count(request, sign=-1)
-        return request
-
-    def remove(self, request: _Request) -> None:
-        if request in self._requests:
-            self._requests.remove(request)
-            self._count(request, sign=-1)
-
-    def _count(self, request: _Request, *, sign: int) -> None:
-        self.records += sign * request.records
-        self.size_bytes += sign * request.size_bytes
-
-
 class Batcher:
-    """The queue in front of one model, and the one thread that runs it.
+    """The queue in front of one model, which runs on one batch at a time.
 
-    To be made within a running event loop. `run` takes and gives arrays by name.
+    To be made and used within a running event loop. `run` takes and gives arrays by name.
     """
 
     def __init__(self, run: Run, limits: BatchLimits, *, statistics: Statistics) -> None:
         self._run = run
         self._limits = limits
         self._statistics = statistics
-        self._queue = _Queue()
+        self._queue = Queue()
+        # Requests that run alone, before the queue: those of a batch that failed.
+        self._alone: deque[Queued] = deque()
         self._running_records = 0
         self._closing = False
-        self._changed = asyncio.Event()
+        self._drained = asyncio.Event()
         self._pace = Pace()
+        self._room = Room(limits.max_batch_size)
+        self._loop = asyncio.get_running_loop()
+        self._next_turn: asyncio.Handle | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._worker = asyncio.create_task(self._work())
 
     @property
     def queue_length(self) -> int:
@@ -117,8 +77,8 @@ class Batcher:
 
     async def infer(
         self, inputs: Mapping[str, Array], records: int, *, deadline: float | None = None
-    ) -> Answer:
-        """Runs the model on `records` records, together with what else waits.
+    ) -> Arrays:
+        """Runs the model on `records` records, together with what else waits; gives all outputs by name.
 
         `deadline` is a time of `time.monotonic`.
 
@@ -128,135 +88,189 @@ class Batcher:
             ShuttingDown: `drain` was called.
             InvalidModel: the model cannot compute these inputs.
         """
+        request = Awaited(inputs, records, deadline)
+        self.submit(request)
+        try:
+            return await request.outputs
+        except asyncio.CancelledError:
+            if request.outputs.cancelled():
+                self.withdraw(request)
+            raise
+
+    def submit(self, request: Queued) -> None:
+        """Takes a request; it is told what becomes of it.
+
+        Raises:
+            Overloaded, DeadlineExceeded, ShuttingDown: see `infer`.
+        """
         self._statistics.arrived()
-        loop = asyncio.get_running_loop()
-        request = _Request(inputs, records, deadline, answer=loop.create_future())
         try:
             self._admit(request)
-            answer = await self._wait_in_queue(request)
-        except BaseException:
+        except LeptonError:
             self._statistics.failed(_nanoseconds_since(request.arrived))
             raise
-        self._statistics.answered(records, _nanoseconds_since(request.arrived), timing=answer.timing)
-        return answer
+        self._queue.put(request)
+        self._look_soon()
+
+    def withdraw(self, request: Queued) -> None:
+        """Forgets a request that nobody waits for any more."""
+        self._queue.remove(request)
+        self._statistics.failed(_nanoseconds_since(request.arrived))
 
     async def drain(self) -> None:
         """Refuses what comes from now on, answers what waits, and ends."""
         self._closing = True
-        self._changed.set()
-        # A caller that gives up waiting must not take the worker, and with it the queue, along.
-        await asyncio.wait({self._worker})
+        self._look_soon()
+        await self._drained.wait()
         self._thread.shutdown(wait=False)
 
-    async def _wait_in_queue(self, request: _Request) -> Answer:
-        self._queue.put(request)
-        self._changed.set()
-        try:
-            return await request.answer
-        except asyncio.CancelledError:
-            self._queue.remove(request)
-            raise
-
-    def _admit(self, request: _Request) -> None:
+    def _admit(self, request: Queued) -> None:
         if self._closing:
             raise ShuttingDown("the version is being replaced or the server stops; try again")
         now = request.arrived
-        if request.deadline is not None and request.deadline <= now:
+        deadline = request.deadline
+        if deadline is not None and deadline <= now:
             raise DeadlineExceeded("the deadline had passed when the request came")
         if not self._queue and not self._running_records:
             return
         backlog = self._pace.backlog_seconds(self._running_records + self._queue.records, now=now)
-        retry = max(backlog, _SHORTEST_RETRY_SECONDS)
         if len(self._queue) >= self._limits.max_queue_requests:
-            raise Overloaded("the queue is full", retry_after_seconds=retry)
+            raise _overloaded("the queue is full", backlog)
         if self._queue.size_bytes + request.size_bytes > self._limits.max_queue_bytes:
-            raise Overloaded("the queue holds as many bytes as it may", retry_after_seconds=retry)
+            raise _overloaded("the queue holds as many bytes as it may", backlog)
         # One run may be under way and one is this request's own.
-        needed = backlog + 2 * self._pace.run_seconds(now=now)
-        if request.deadline is not None and now + needed > request.deadline:
-            raise Overloaded("the deadline cannot be met", retry_after_seconds=retry)
+        if deadline is not None and now + backlog + 2 * self._pace.run_seconds(now=now) > deadline:
+            raise _overloaded("the deadline cannot be met", backlog)
 
-    async def _work(self) -> None:
-        while self._queue or not self._closing:
-            self._changed.clear()
-            if not self._queue:
-                await self._changed.wait()
-                continue
-            # Whatever else can be read in this turn of the loop joins the batch.
-            await asyncio.sleep(0)
-            await self._gather()
-            if batch := self._take():
-                await self._answer(batch)
+    # One turn of the loop after the other.
 
-    async def _gather(self) -> None:
-        """Waits until the batch is full or its oldest request has waited long enough."""
-        while self._queue and not self._closing:
-            oldest = self._queue.oldest
-            until = oldest.arrived + self._limits.max_delay_seconds
-            now = time.monotonic()
-            if oldest.deadline is not None:
-                until = min(until, oldest.deadline - 2 * self._pace.run_seconds(now=now))
-            if self._queue.records >= self._limits.max_batch_size or until <= now:
-                return
-            self._changed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(until - now):
-                    await self._changed.wait()
+    def _look_soon(self) -> None:
+        """Looks at the queue when all that can be read in this turn of the loop has been."""
+        if self._next_turn is not None and not isinstance(self._next_turn, asyncio.TimerHandle):
+            return
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+        self._next_turn = self._loop.call_soon(self._turn)
 
-    def _take(self) -> list[_Request]:
+    def _turn(self) -> None:
+        """Runs the next batch, if there is one and it need not grow."""
+        self._next_turn = None
+        if self._running_records:
+            return
+        if self._alone:
+            self._begin([self._alone.popleft()])
+        elif self._queue:
+            delay = self._seconds_to_gather()
+            if delay > 0:
+                self._next_turn = self._loop.call_later(delay, self._turn)
+            elif batch := self._take():
+                self._begin(batch)
+            else:
+                self._look_soon()
+        elif self._closing:
+            self._drained.set()
+
+    def _seconds_to_gather(self) -> float:
+        """How much longer the next batch may grow: it is full, or its oldest request has waited, at 0."""
+        delay = self._limits.max_delay_seconds
+        if not delay or self._closing or self._queue.records >= self._limits.max_batch_size:
+            return 0.0
+        oldest = self._queue.oldest
+        until = oldest.arrived + delay
+        now = time.monotonic()
+        if oldest.deadline is not None:
+            until = min(until, oldest.deadline - 2 * self._pace.run_seconds(now=now))
+        return until - now
+
+    def _take(self) -> list[Queued]:
         """The next batch, out of the queue; expired and hopeless requests are answered with their error."""
-        batch: list[_Request] = []
+        batch: list[Queued] = []
         records = 0
         now = time.monotonic()
         done = now + self._pace.run_seconds(now=now)
         while self._queue:
             request = self._queue.oldest
-            records += request.records
-            if batch and (records > self._limits.max_batch_size or request.shapes != batch[0].shapes):
+            if batch and (
+                records + request.records > self._limits.max_batch_size or request.kind != batch[0].kind
+            ):
                 break
             self._queue.take()
-            if request.answer.done():
-                records -= request.records
-            elif request.deadline is not None and request.deadline < done:
-                records -= request.records
-                request.answer.set_exception(DeadlineExceeded("the deadline passed in the queue"))
+            if request.is_over:
+                continue
+            if request.deadline is not None and request.deadline < done:
+                self._fail(request, DeadlineExceeded("the deadline passed in the queue"))
             else:
                 batch.append(request)
+                records += request.records
         return batch
 
-    async def _answer(self, batch: list[_Request]) -> None:
-        self._running_records = sum(request.records for request in batch)
+    def _begin(self, batch: list[Queued]) -> None:
+        records = self._running_records = sum(request.records for request in batch)
         started = time.monotonic()
-        running = asyncio.get_running_loop().run_in_executor(
-            self._thread,
-            run_batch,
-            self._run,
-            [request.inputs for request in batch],
-            [request.records for request in batch],
-            self._limits.max_batch_size,
-        )
-        await asyncio.wait({running})
-        self._running_records = 0
-        error = running.exception()
-        if isinstance(error, LeptonError) and len(batch) > 1:
+        work = partial(run_batch, self._run, batch, self._limits.max_batch_size, self._room)
+        if self._pace.expected_seconds(records) > _LONGEST_INLINE_SECONDS:
+            running = self._loop.run_in_executor(self._thread, work)
+            running.add_done_callback(lambda ended: self._end(batch, started, _outcome(ended)))
+            return
+        try:
+            outcome: BatchResult | BaseException = work()
+        except Exception as error:
+            outcome = error
+        self._end(batch, started, outcome)
+
+    def _end(self, batch: list[Queued], started: float, outcome: BatchResult | BaseException) -> None:
+        records, self._running_records = self._running_records, 0
+        if isinstance(outcome, LeptonError) and len(batch) > 1:
             # One request may have spoilt the batch: alone, each gets what it deserves.
+            self._alone.extend(batch)
+        elif isinstance(outcome, BaseException):
             for request in batch:
-                await self._answer([request])
-            return
-        if error is not None:
-            for request in batch:
-                if not request.answer.done():
-                    request.answer.set_exception(error)
-            return
-        ended = time.monotonic()
-        result = running.result()
-        self._pace.observe(sum(request.records for request in batch), ended - started, now=ended)
+                self._fail(request, outcome)
+        else:
+            ended = time.monotonic()
+            self._pace.observe(records, ended - started, now=ended)
+            self._answer(batch, started, outcome)
+        if self._queue or self._alone or self._closing:
+            self._look_soon()
+
+    def _answer(self, batch: list[Queued], started: float, result: BatchResult) -> None:
         for records, timing in result.runs:
             self._statistics.ran(records, timing)
-        for request, outputs in zip(batch, result.outputs, strict=True):
-            if not request.answer.done():
-                queue_ns = int((started - request.arrived) * 1e9)
-                request.answer.set_result(Answer(outputs, result.timing(queue_ns)))
+        requests = records = 0
+        arrived = 0.0
+        for index, request in enumerate(batch):
+            if request.is_over:
+                continue
+            try:
+                request.answer(result.outputs, index)
+            except Exception as error:
+                self._fail(request, error)
+                continue
+            requests += 1
+            records += request.records
+            arrived += request.arrived - started
+        if requests:
+            taken = requests * (time.monotonic() - started) - arrived
+            self._statistics.answered(
+                requests,
+                records,
+                total_ns=int(taken * 1e9),
+                queue_ns=int(-arrived * 1e9),
+                timing=result.timing(),
+            )
+
+    def _fail(self, request: Queued, error: BaseException) -> None:
+        if not request.is_over:
+            self._statistics.failed(_nanoseconds_since(request.arrived))
+            request.fail(error)
+
+
+def _overloaded(why: str, backlog_seconds: float) -> Overloaded:
+    return Overloaded(why, retry_after_seconds=max(backlog_seconds, _SHORTEST_RETRY_SECONDS))
+
+
+def _outcome(ended: "asyncio.Future[BatchResult]") -> BatchResult | BaseException:
+    return ended.exception() or ended.result()
 
 
 def _nanoseconds_since(moment: float) -> int:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lepton_common.errors import DependencyUnavailable, ShuttingDown, WrongState
-from lepton_inference.batch import Answer
+from lepton_inference.batch import Arrays
 from lepton_inference.batcher import Batcher, BatchLimits
 from lepton_inference.catalogue import Version
 from lepton_inference.model import Model
+from lepton_inference.queued import Queued
 from lepton_inference.signature import Tensor, check_inputs
 from lepton_inference.statistics import Statistics
 
@@ -101,8 +102,8 @@ class Deployment:
         """It cannot be loaded."""
         self.state, self.reason = State.FAILED, reason
 
-    async def infer(self, tensors: Sequence[Tensor], *, deadline: float | None = None) -> Answer:
-        """All outputs for the tensors of one request; `deadline` is a time of `time.monotonic`.
+    async def infer(self, tensors: Sequence[Tensor], *, deadline: float | None = None) -> Arrays:
+        """All outputs for the tensors of one request, by name; `deadline` is a time of `time.monotonic`.
 
         Raises:
             TensorMismatch: they are not the model's inputs.
@@ -113,6 +114,21 @@ class Deployment:
         assert self._batcher is not None
         inputs = {tensor.name: tensor.array for tensor in tensors}
         return await self._batcher.infer(inputs, records, deadline=deadline)
+
+    def submit(self, request: Queued) -> None:
+        """Takes a request whose inputs are the model's.
+
+        Raises:
+            LeptonError: what `model` and `Batcher.submit` raise.
+        """
+        _ = self.model
+        assert self._batcher is not None
+        self._batcher.submit(request)
+
+    def withdraw(self, request: Queued) -> None:
+        """Forgets a request that nobody waits for any more."""
+        if self._batcher is not None:
+            self._batcher.withdraw(request)
 
     async def retire(self) -> None:
         """Answers what waits, then lets go of the model."""

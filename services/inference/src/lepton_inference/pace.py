@@ -42,5 +42,11 @@ class Pace:
         """How long so many waiting records keep the model busy; 0 when not known."""
         return records / self._records_per_second if self._is_fresh(now) else 0.0
 
+    def expected_seconds(self, records: int) -> float:
+        """How long a run on so many records may take, by all that was ever seen; infinite if nothing was."""
+        if self._observed == -math.inf:
+            return math.inf
+        return max(self._run_seconds, records / self._records_per_second)
+
     def _is_fresh(self, now: float) -> bool:
         return now - self._observed <= max(_FRESH_SECONDS, _FRESH_RUNS * self._run_seconds)

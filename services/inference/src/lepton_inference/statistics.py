@@ -12,17 +12,16 @@ class Duration:
     count: int = 0
     ns: int = 0
 
-    def add(self, ns: int) -> None:
-        """Counts one more that took `ns`."""
-        self.count += 1
+    def add(self, ns: int, *, times: int = 1) -> None:
+        """Counts one more, or more `times`, that took `ns` altogether."""
+        self.count += times
         self.ns += ns
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long the stages of one request took, in nanoseconds; batched requests share all but `queue_ns`."""
+    """How long the stages of a run took, in nanoseconds; batched requests share them."""
 
-    queue_ns: int
     input_ns: int
     infer_ns: int
     output_ns: int
@@ -36,11 +35,11 @@ class Stages:
     infer: Duration = field(default_factory=Duration)
     output: Duration = field(default_factory=Duration)
 
-    def add(self, timing: Timing) -> None:
-        """Counts one more."""
-        self.input.add(timing.input_ns)
-        self.infer.add(timing.infer_ns)
-        self.output.add(timing.output_ns)
+    def add(self, timing: Timing, *, times: int = 1) -> None:
+        """Counts one more, or more `times` that took as long each."""
+        self.input.add(times * timing.input_ns, times=times)
+        self.infer.add(times * timing.infer_ns, times=times)
+        self.output.add(times * timing.output_ns, times=times)
 
 
 @dataclass
@@ -69,12 +68,15 @@ class Statistics:
         """A request came."""
         self.last_request_ms = time.time_ns() // 1_000_000
 
-    def answered(self, records: int, total_ns: int, *, timing: Timing) -> None:
-        """A request with so many records was answered."""
+    def answered(self, requests: int, records: int, *, total_ns: int, queue_ns: int, timing: Timing) -> None:
+        """So many requests were answered together.
+
+        `total_ns` and `queue_ns` are what they took and waited altogether, `timing` is that of each.
+        """
         self.records += records
-        self.success.add(total_ns)
-        self.queue.add(timing.queue_ns)
-        self.requests.add(timing)
+        self.success.add(total_ns, times=requests)
+        self.queue.add(queue_ns, times=requests)
+        self.requests.add(timing, times=requests)
 
     def failed(self, total_ns: int) -> None:
         """A request was refused or failed."""

@@ -9,7 +9,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from lepton_common.errors import Code, Internal, LeptonError, Unimplemented
-from lepton_common.interceptors.call import Call, Proceed
+from lepton_common.interceptors.call import Call, Method, Proceed
 from lepton_common.request_id import KEY
 from lepton_common.status import DETAILS_KEY, to_status
 
@@ -35,18 +35,18 @@ async def answer_errors(call: Call, proceed: Proceed) -> Any:
         # A servicer of somebody else's (health) set the status itself.
         call.code = _code_of(call.context)
         raise
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         # Not this call was cancelled but something that it waited for.
-        known = _unexpected(call)
+        known = unexpected(error, call.method, call.request_id)
     except Exception as error:
         if isinstance(error, NotImplementedError) and _code_of(call.context) == Code.UNIMPLEMENTED:
             # What the generated base class does for a method that a servicer leaves out.
             known = Unimplemented("this server does not implement the method")
         else:
-            known = _unexpected(call)
+            known = unexpected(error, call.method, call.request_id)
     call.code = known.code
     status = fitting_status(known)
     trailing = (*trailing_metadata(known, call.request_id), (DETAILS_KEY, status.SerializeToString()))
@@ -61,9 +61,10 @@ def trailing_metadata(error: LeptonError, request_id: str) -> tuple[tuple[str, s
     return ((KEY, request_id), _DO_NOT_RETRY)
 
 
-def _unexpected(call: Call) -> Internal:
-    _LOG.exception("unexpected error", extra={"method": call.method.path})
-    return Internal(f"internal error, request id {call.request_id}")
+def unexpected(error: BaseException, method: Method, request_id: str) -> Internal:
+    """Logs what nobody expected, and gives what the caller is told of it."""
+    _LOG.error("unexpected error", exc_info=error, extra={"method": method.path})
+    return Internal(f"internal error, request id {request_id}")
 
 
 def _code_of(context: "grpc.aio.ServicerContext[Any, Any]") -> Code:

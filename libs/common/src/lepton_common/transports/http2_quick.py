@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from lepton_common.auth import ANYONE, Credentials, Identity
 from lepton_common.errors import Code, LeptonError
 from lepton_common.interceptors.access import certificate_names, check_permission
-from lepton_common.interceptors.answers import fitting_status, trailing_metadata
+from lepton_common.interceptors.answers import fitting_status, trailing_metadata, unexpected
 from lepton_common.interceptors.call import Method
 from lepton_common.interceptors.chain import CallChain
 from lepton_common.interceptors.lifetime import Lifetime
@@ -146,9 +146,12 @@ class _QuickCall:
             self._call.reply(message, trailers=trailers)
         self._finish(Code.OK)
 
-    def end(self, error: LeptonError) -> None:
-        if self._gate is None:
+    def end(self, error: BaseException) -> None:
+        gate = self._gate
+        if gate is None:
             return
+        if not isinstance(error, LeptonError):
+            error = unexpected(error, gate.method, self._request_id)
         status = fitting_status(error)
         self._call.abort(
             status.code,

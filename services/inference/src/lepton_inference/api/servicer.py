@@ -14,6 +14,7 @@ from lepton_common.errors import FieldViolation, InvalidField, LeptonError
 from lepton_common.server import Service
 from lepton_inference.api import descriptions
 from lepton_inference.api.parameters import deadline_of, sequence_key
+from lepton_inference.api.quick import QuickInfer
 from lepton_inference.api.refusals import Refusals
 from lepton_inference.api.tensors import decode_inputs, decode_outputs, encode_response
 from lepton_inference.catalogue import check_model_name, check_model_version
@@ -62,6 +63,8 @@ def service(repository: Repository) -> Service:
         servicer=InferenceServicer(repository),
         permissions=_PERMISSIONS,
         validate=False,
+        quick={"ModelInfer": QuickInfer(repository)},
+        quiet=frozenset({"ModelInfer", "ModelStreamInfer"}),
     )
 
 
@@ -175,10 +178,10 @@ class InferenceServicer(Refusals):
         )
         model = deployment.model
         outputs = decode_outputs(request, model.signature)
-        answer = await deployment.infer(decode_inputs(request), deadline=deadline)
+        arrays = await deployment.infer(decode_inputs(request), deadline=deadline)
         return encode_response(
             request,
-            answer.outputs,
+            arrays,
             outputs=outputs,
             version=deployment.version,
             signature=model.signature,

@@ -93,8 +93,7 @@ def encode_response(
     response = pb.ModelInferResponse(
         model_name=request.model_name, model_version=version.number, id=request.id
     )
-    response.parameters["lepton_model_version"].string_param = version.name
-    response.parameters["lepton_model_digest"].string_param = version.digest
+    name_version(response, version)
     raw = bool(request.raw_input_contents) or any(
         not output.classes and DATATYPES[output.datatype].contents is None for output in outputs
     )
@@ -110,6 +109,12 @@ def encode_response(
             field: Any = getattr(tensor.contents, DATATYPES[datatype].contents or "")
             field.extend(encode_contents(array, datatype))
     return response
+
+
+def name_version(response: pb.ModelInferResponse, version: Version) -> None:
+    """Tells in a response which version answered, and its digest."""
+    response.parameters["lepton_model_version"].string_param = version.name
+    response.parameters["lepton_model_digest"].string_param = version.digest
 
 
 def _typed(tensor: pb.ModelInferRequest.InferInputTensor) -> Array:

@@ -1,0 +1,255 @@
+"""The quick way through ModelInfer: from the bytes of a request to the bytes of its response.
+
+What a request says besides its tensors is worked out once for each layout, by the code that works it out for
+every other request. After that, elements go from the request into the batch, and from the outputs into the
+response. A request that is not of the plain form, or not right, is left to the servicer, which answers it in
+full.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from inference import grpc_service_pb2 as pb
+from lepton_common.errors import LeptonError
+from lepton_inference.api.layout import Layout, Layouts
+from lepton_inference.api.tensors import name_version
+from lepton_inference.batch import kind_of
+from lepton_inference.catalogue import Version, check_model_name, check_model_version
+from lepton_inference.signature import Tensor, TensorSpec, check_inputs, check_outputs
+from lepton_inference.tensors import DATATYPES, Array, decode_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from lepton_common.methods import QuickCall
+    from lepton_inference.batch import Outputs, Slots
+    from lepton_inference.deployment import Deployment
+    from lepton_inference.model import Model
+    from lepton_inference.repository import Repository
+
+# Their elements are checked one by one.
+_CHECKED = {"BOOL", "BYTES"}
+# Of field 6, `raw_output_contents`.
+_RAW_TAG = b"\x32"
+_CONTINUES = 0x80
+# Of one plan: outputs may be of any shape.
+_MOST_FRAMES = 64
+
+
+class QuickInfer:
+    """Takes the calls of ModelInfer that can be answered the quick way."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._layouts = Layouts()
+        self._plans: WeakKeyDictionary[Deployment, _Plans] = WeakKeyDictionary()
+
+    def __call__(self, call: QuickCall, message: bytes) -> bool:
+        """See `lepton_common.methods.Quick`."""
+        layout = self._layouts.find(message)
+        if layout is None:
+            return False
+        try:
+            name, version = check_model_name(layout.model_name), check_model_version(layout.model_version)
+            deployment = self._repository.endpoint(name).find(version)
+            plan = self._plan(deployment, layout, message)
+        except LeptonError:
+            # The servicer finds the same, and says it with all that belongs to it.
+            return False
+        if plan is None:
+            return False
+        request = _QuickRequest(call, message, plan)
+        try:
+            deployment.submit(request)
+        except LeptonError as error:
+            request.fail(error)
+        else:
+            call.on_cancel = partial(request.withdraw, deployment)
+        return True
+
+    def _plan(self, deployment: Deployment, layout: Layout, message: bytes) -> _Plan | None:
+        model = deployment.model
+        plans = self._plans.get(deployment)
+        if plans is None or plans.model is not model:
+            plans = self._plans[deployment] = _Plans(model)
+        try:
+            return plans.by_layout[layout]
+        except KeyError:
+            plan = plans.by_layout[layout] = _make_plan(deployment, model, layout, message)
+            return plan
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where an input is in a request, and what of."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class _Plans:
+    """The plans for a model."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.by_layout: WeakKeyDictionary[Layout, _Plan | None] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What a deployment does with requests of one layout. It holds neither of them: they may go."""
+
+    version: Version
+    inputs: tuple[_Place, ...]
+    records: int
+    size_bytes: int
+    kind: Hashable
+    outputs: tuple[TensorSpec, ...]
+    dtypes: tuple[np.dtype[Any], ...]
+    id_start: int
+    id_stop: int
+    head: bytes
+    """What stands in front of the id in a response."""
+    frames: dict[tuple[tuple[int, ...], ...], list[bytes]] = field(default_factory=dict)
+    """What stands in front of the elements of each output in a response, by the shapes of all outputs."""
+
+    def response(self, message: bytes, outputs: Outputs, index: int) -> bytes:
+        """The response to a request, as the generated code would write it."""
+        shares = [
+            outputs.raw(index, spec.name, dtype)
+            for spec, dtype in zip(self.outputs, self.dtypes, strict=True)
+        ]
+        shapes = tuple([shape for shape, _ in shares])
+        frames = self.frames.get(shapes)
+        if frames is None:
+            if len(self.frames) >= _MOST_FRAMES:
+                self.frames.clear()
+            frames = self.frames[shapes] = self._make_frames(shares)
+        # The field of the id is the same in both.
+        parts: list[bytes | memoryview] = [self.head, message[self.id_start : self.id_stop]]
+        for frame, (_, data) in zip(frames, shares, strict=True):
+            parts += (frame, data)
+        return b"".join(parts)
+
+    def _make_frames(self, shares: list[tuple[tuple[int, ...], memoryview]]) -> list[bytes]:
+        response = pb.ModelInferResponse()
+        name_version(response, self.version)
+        for spec, (shape, _) in zip(self.outputs, shares, strict=True):
+            response.outputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
+        frames = [_RAW_TAG + _varint(len(data)) for _, data in shares]
+        return [response.SerializeToString() + frames[0], *frames[1:]]
+
+
+def _make_plan(deployment: Deployment, model: Model, layout: Layout, message: bytes) -> _Plan | None:
+    """Works out a plan; None for what only the servicer does.
+
+    Raises:
+        LeptonError: the request is not right.
+    """
+    signature = model.signature
+    outputs = check_outputs(signature, layout.outputs)
+    if _CHECKED & {spec.datatype for spec in (*signature.inputs, *outputs)} or not outputs:
+        return None
+    tensors = [
+        Tensor(
+            raw.name,
+            raw.datatype,
+            decode_raw(raw.name, raw.datatype, raw.shape, data=message[raw.start : raw.stop]),
+        )
+        for raw in layout.inputs
+    ]
+    records = check_inputs(signature, tensors, batched=model.batched)
+    head = pb.ModelInferResponse(model_name=layout.model_name, model_version=deployment.version.number)
+    return _Plan(
+        version=deployment.version,
+        inputs=tuple(
+            _Place(raw.name, tensor.array.dtype, raw.shape, raw.start, raw.stop)
+            for raw, tensor in zip(layout.inputs, tensors, strict=True)
+        ),
+        records=records,
+        size_bytes=sum(tensor.array.nbytes for tensor in tensors),
+        kind=kind_of({raw.name: raw.shape for raw in layout.inputs}),
+        outputs=outputs,
+        dtypes=tuple(DATATYPES[spec.datatype].dtype for spec in outputs),
+        id_start=layout.id_start,
+        id_stop=layout.id_stop,
+        head=head.SerializeToString(),
+    )
+
+
+class _QuickRequest:
+    """See `lepton_inference.queued.Queued`."""
+
+    __slots__ = (
+        "_call",
+        "_message",
+        "_plan",
+        "arrived",
+        "deadline",
+        "is_over",
+        "kind",
+        "records",
+        "size_bytes",
+    )
+
+    def __init__(self, call: QuickCall, message: bytes, plan: _Plan) -> None:
+        self._call = call
+        self._message = message
+        self._plan = plan
+        self.arrived = time.monotonic()
+        self.deadline = call.deadline
+        self.is_over = False
+        self.kind = plan.kind
+        self.records = plan.records
+        self.size_bytes = plan.size_bytes
+
+    def arrays(self) -> dict[str, Array]:
+        return {
+            place.name: np.frombuffer(self._message[place.start : place.stop], place.dtype).reshape(
+                place.shape
+            )
+            for place in self._plan.inputs
+        }
+
+    def fill(self, slots: Slots, row: int) -> None:
+        message = memoryview(self._message)
+        for place in self._plan.inputs:
+            size = place.stop - place.start
+            first = row * (size // self.records)
+            slots.raw[place.name][first : first + size] = message[place.start : place.stop]
+
+    def answer(self, outputs: Outputs, index: int) -> None:
+        response = self._plan.response(self._message, outputs, index)
+        self.is_over = True
+        self._call.reply(response)
+
+    def fail(self, error: BaseException) -> None:
+        self.is_over = True
+        self._call.on_cancel = None
+        self._call.end(error)
+
+    def withdraw(self, deployment: Deployment) -> None:
+        """Nobody waits for it any more."""
+        if not self.is_over:
+            self.is_over = True
+            deployment.withdraw(self)
+
+
+def _varint(number: int) -> bytes:
+    """A number as protobuf writes it."""
+    octets = bytearray()
+    while number >= _CONTINUES:
+        octets.append(number & 0x7F | _CONTINUES)
+        number >>= 7
+    octets.append(number)
+    return bytes(octets)

@@ -1,0 +1,111 @@
+"""Requests that wait for a model."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Hashable
+from typing import Protocol
+
+from lepton_inference.batch import Arrays, Outputs, Request, Slots, kind_of
+
+
+class Queued(Request, Protocol):
+    """A request with its deadline, and with somebody who waits for it."""
+
+    arrived: float
+    """Of `time.monotonic`."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When an answer is of no use any more, of `time.monotonic`; None for never."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its inputs."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for it any more."""
+
+    def answer(self, outputs: Outputs, index: int) -> None:
+        """Takes its share of the outputs of a batch."""
+
+    def fail(self, error: BaseException) -> None:
+        """Takes the error that it ends with."""
+
+
+class Awaited:
+    """A request of arrays whose answer a coroutine awaits."""
+
+    def __init__(self, inputs: Arrays, records: int, deadline: float | None) -> None:
+        self.records = records
+        self.deadline = deadline
+        self.arrived = time.monotonic()
+        self.size_bytes = sum(array.nbytes for array in inputs.values())
+        self.outputs: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+        self._inputs = inputs
+
+    @property
+    def kind(self) -> Hashable:
+        return kind_of({name: array.shape for name, array in self._inputs.items()})
+
+    @property
+    def is_over(self) -> bool:
+        return self.outputs.done()
+
+    def arrays(self) -> Arrays:
+        return self._inputs
+
+    def fill(self, slots: Slots, row: int) -> None:
+        for name, array in self._inputs.items():
+            slots.arrays[name][row : row + self.records] = array
+
+    def answer(self, outputs: Outputs, index: int) -> None:
+        if not self.outputs.done():
+            self.outputs.set_result(outputs.of(index))
+
+    def fail(self, error: BaseException) -> None:
+        if not self.outputs.done():
+            self.outputs.set_exception(error)
+
+
+class Queue:
+    """Requests in the order they came, with what they add up to."""
+
+    def __init__(self) -> None:
+        self._requests: deque[Queued] = deque()
+        self.records = 0
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    @property
+    def oldest(self) -> Queued:
+        """The one that came first."""
+        return self._requests[0]
+
+    def put(self, request: Queued) -> None:
+        """Adds one."""
+        self._requests.append(request)
+        self.records += request.records
+        self.size_bytes += request.size_bytes
+
+    def take(self) -> Queued:
+        """Takes the oldest out."""
+        request = self._requests.popleft()
+        self._forget(request)
+        return request
+
+    def remove(self, request: Queued) -> bool:
+        """Takes this one out; whether it was in there."""
+        try:
+            self._requests.remove(request)
+        except ValueError:
+            return False
+        self._forget(request)
+        return True
+
+    def _forget(self, request: Queued) -> None:
+        self.records -= request.records
+        self.size_bytes -= request.size_bytes
