@@ -67,7 +67,8 @@ class Batcher:
         self._pace = Pace()
         self._room = Room(limits.max_batch_size)
         self._loop = asyncio.get_running_loop()
-        self._next_turn: asyncio.Handle | None = None
+        self._turn_is_next = False
+        self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     @property
@@ -146,15 +147,16 @@ class Batcher:
 
     def _look_soon(self) -> None:
         """Looks at the queue when all that can be read in this turn of the loop has been."""
-        if self._next_turn is not None and not isinstance(self._next_turn, asyncio.TimerHandle):
-            return
-        if self._next_turn is not None:
-            self._next_turn.cancel()
-        self._next_turn = self._loop.call_soon(self._turn)
+        if not self._turn_is_next:
+            self._turn_is_next = True
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """Runs the next batch, if there is one and it need not grow."""
-        self._next_turn = None
+        self._turn_is_next = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._running_records:
             return
         if self._alone:
@@ -162,7 +164,7 @@ class Batcher:
         elif self._queue:
             delay = self._seconds_to_gather()
             if delay > 0:
-                self._next_turn = self._loop.call_later(delay, self._turn)
+                self._timer = self._loop.call_later(delay, self._look_soon)
             elif batch := self._take():
                 self._begin(batch)
             else:
@@ -208,7 +210,7 @@ class Batcher:
         records = self._running_records = sum(request.records for request in batch)
         started = time.monotonic()
         work = partial(run_batch, self._run, batch, self._limits.max_batch_size, self._room)
-        if self._pace.expected_seconds(records) > _LONGEST_INLINE_SECONDS:
+        if self._pace.least_seconds(records) > _LONGEST_INLINE_SECONDS:
             running = self._loop.run_in_executor(self._thread, work)
             running.add_done_callback(lambda ended: self._end(batch, started, _outcome(ended)))
             return

@@ -1,7 +1,7 @@
 """A model version under an endpoint, from its first fetch to its last answer."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from lepton_common.errors import DependencyUnavailable, ShuttingDown, WrongState
@@ -45,6 +45,8 @@ class Deployment:
         self.statistics = Statistics()
         self.state = State.LOADING
         self.reason = ""
+        self.worked_out: dict[Hashable, object] = {}
+        """What was found out about requests for the model that answers, for whoever found it out."""
         self._model: Model | None = None
         self._batcher: Batcher | None = None
         self._limits = BatchLimits()
@@ -95,6 +97,7 @@ class Deployment:
         self._limits = limits if model.batched else replace(limits, max_batch_size=0)
         earlier, self._batcher = self._batcher, Batcher(model.run, self._limits, statistics=self.statistics)
         self._model, self.state, self.reason = model, State.READY, ""
+        self.worked_out.clear()
         if earlier:
             await earlier.drain()
 
@@ -135,3 +138,4 @@ class Deployment:
         if self._batcher:
             await self._batcher.drain()
         self._model = self._batcher = None
+        self.worked_out.clear()

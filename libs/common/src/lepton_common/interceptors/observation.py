@@ -13,6 +13,7 @@ from lepton_common.telemetry.metrics import CALLS
 
 _LOG = logging.getLogger("lepton.calls")
 
+_OK = Code.OK
 # Codes that mean a fault of the service; everything else is an answer.
 _FAULTS = frozenset({Code.UNKNOWN, Code.INTERNAL, Code.DATA_LOSS})
 
@@ -37,18 +38,27 @@ async def observe(call: Call, proceed: Proceed) -> Any:
         log_call(method, call.code, seconds, caller=call.identity, peer=call.context.peer)
 
 
+def is_logged(method: Method, code: Code) -> bool:
+    """Whether calls that end so are logged."""
+    return _LOG.isEnabledFor(_level(method, code))
+
+
+def _level(method: Method, code: Code) -> int:
+    if code is _OK and method.quiet:
+        return logging.DEBUG
+    if code in _FAULTS:
+        return logging.ERROR
+    if method.permission is None and code in (Code.OK, Code.CANCELLED):
+        # Probes ask every few seconds, and every channel watches health.
+        return logging.DEBUG
+    return logging.INFO
+
+
 def log_call(
     method: Method, code: Code, seconds: float, *, caller: Identity, peer: Callable[[], str]
 ) -> None:
     """Logs a call that has ended, if one like it is logged."""
-    level = logging.INFO
-    if code in _FAULTS:
-        level = logging.ERROR
-    elif method.permission is None and code in (Code.OK, Code.CANCELLED):
-        # Probes ask every few seconds, and every channel watches health.
-        level = logging.DEBUG
-    elif method.quiet and code is Code.OK:
-        level = logging.DEBUG
+    level = _level(method, code)
     if _LOG.isEnabledFor(level):
         facts = {
             "method": method.path,

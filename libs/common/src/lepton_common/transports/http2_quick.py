@@ -7,6 +7,7 @@ stranger, while the server drains) is left to the stages, so that it is refused 
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from lepton_common.auth import ANYONE, Credentials, Identity
 from lepton_common.errors import Code, LeptonError
@@ -15,9 +16,9 @@ from lepton_common.interceptors.answers import fitting_status, trailing_metadata
 from lepton_common.interceptors.call import Method
 from lepton_common.interceptors.chain import CallChain
 from lepton_common.interceptors.lifetime import Lifetime
-from lepton_common.interceptors.observation import log_call
+from lepton_common.interceptors.observation import is_logged, log_call
 from lepton_common.methods import Quick, Service
-from lepton_common.request_id import KEY, REQUEST_ID, accept
+from lepton_common.request_id import KEY, REQUEST_ID, accept, make_up
 from lepton_common.settings import ServerSettings
 from lepton_common.telemetry.metrics import CALLS
 from lepton_common.transports.http2_context import certificate_properties, check_size, peer_name
@@ -26,6 +27,7 @@ from lepton_http2.grpc import Call, RpcError, StatusCode, trailers_block
 First = Callable[[Call, bytes], bool]
 """What `lepton_http2.grpc.unary` asks first."""
 
+_OK = Code.OK
 _AUTHORIZATION = "authorization"
 # Most ids have the length of those that are made up here: the end of their header block is the id itself.
 _ID_CHARACTERS = 32
@@ -101,7 +103,8 @@ class QuickGate:
                 check_permission(caller, self.method)
             except LeptonError:
                 return False
-        quick = _QuickCall(self, call, accept(request_id), caller)
+        request_id = accept(request_id) if request_id else make_up()
+        quick = _QuickCall(self, call, request_id, caller)
         self.figures.begin()
         self.lifetime.begin(quick)
         if self._quick(quick, message):
@@ -144,7 +147,7 @@ class _QuickCall:
         else:
             trailers = trailers_block(StatusCode.OK, metadata=[(KEY, request_id)])
             self._call.reply(message, trailers=trailers)
-        self._finish(Code.OK)
+        self._finish(_OK)
 
     def end(self, error: BaseException) -> None:
         gate = self._gate
@@ -191,8 +194,9 @@ class _QuickCall:
             return
         self._call.on_cancel = None
         seconds = gate.clock() - self.arrived
-        gate.figures.end(code.name, seconds)
+        gate.figures.end("OK" if code is _OK else code.name, seconds)
         gate.lifetime.finished(self)
-        token = REQUEST_ID.set(self._request_id)
-        log_call(gate.method, code, seconds, caller=self._caller, peer=lambda: peer_name(self._call))
-        REQUEST_ID.reset(token)
+        if is_logged(gate.method, code):
+            token = REQUEST_ID.set(self._request_id)
+            log_call(gate.method, code, seconds, caller=self._caller, peer=partial(peer_name, self._call))
+            REQUEST_ID.reset(token)

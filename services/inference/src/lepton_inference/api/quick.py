@@ -11,8 +11,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from lepton_common.errors import LeptonError
 from lepton_inference.api.layout import Layout, Layouts
 from lepton_inference.api.tensors import name_version
 from lepton_inference.batch import kind_of
-from lepton_inference.catalogue import Version, check_model_name, check_model_version
+from lepton_inference.catalogue import Version
 from lepton_inference.signature import Tensor, TensorSpec, check_inputs, check_outputs
 from lepton_inference.tensors import DATATYPES, Array, decode_raw
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from lepton_common.methods import QuickCall
     from lepton_inference.batch import Outputs, Slots
     from lepton_inference.deployment import Deployment
-    from lepton_inference.model import Model
     from lepton_inference.repository import Repository
 
 # Their elements are checked one by one.
@@ -41,6 +40,10 @@ _RAW_TAG = b"\x32"
 _CONTINUES = 0x80
 # Of one plan: outputs may be of any shape.
 _MOST_FRAMES = 64
+# Stands for the plan of requests that only the servicer answers.
+_NO_PLAN = object()
+# Of one deployment.
+_MOST_PLANS = 1024
 
 
 class QuickInfer:
@@ -49,7 +52,6 @@ class QuickInfer:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._layouts = Layouts()
-        self._plans: WeakKeyDictionary[Deployment, _Plans] = WeakKeyDictionary()
 
     def __call__(self, call: QuickCall, message: bytes) -> bool:
         """See `lepton_common.methods.Quick`."""
@@ -57,9 +59,8 @@ class QuickInfer:
         if layout is None:
             return False
         try:
-            name, version = check_model_name(layout.model_name), check_model_version(layout.model_version)
-            deployment = self._repository.endpoint(name).find(version)
-            plan = self._plan(deployment, layout, message)
+            deployment = self._repository.endpoint(layout.model_name).find(layout.model_version)
+            plan = _plan(deployment, layout, message)
         except LeptonError:
             # The servicer finds the same, and says it with all that belongs to it.
             return False
@@ -74,17 +75,6 @@ class QuickInfer:
             call.on_cancel = partial(request.withdraw, deployment)
         return True
 
-    def _plan(self, deployment: Deployment, layout: Layout, message: bytes) -> _Plan | None:
-        model = deployment.model
-        plans = self._plans.get(deployment)
-        if plans is None or plans.model is not model:
-            plans = self._plans[deployment] = _Plans(model)
-        try:
-            return plans.by_layout[layout]
-        except KeyError:
-            plan = plans.by_layout[layout] = _make_plan(deployment, model, layout, message)
-            return plan
-
 
 @dataclass(frozen=True, eq=False)
 class _Place:
@@ -95,14 +85,6 @@ class _Place:
     shape: tuple[int, ...]
     start: int
     stop: int
-
-
-class _Plans:
-    """The plans for a model."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.by_layout: WeakKeyDictionary[Layout, _Plan | None] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,12 +132,28 @@ class _Plan:
         return [response.SerializeToString() + frames[0], *frames[1:]]
 
 
-def _make_plan(deployment: Deployment, model: Model, layout: Layout, message: bytes) -> _Plan | None:
+def _plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan | None:
+    """What a deployment does with requests of a layout; None for those that only the servicer answers.
+
+    Raises:
+        LeptonError: the request is not right, or there is no model.
+    """
+    worked_out = deployment.worked_out
+    found = worked_out.get(layout)
+    if found is None:
+        if len(worked_out) >= _MOST_PLANS:
+            worked_out.clear()
+        found = worked_out[layout] = _make_plan(deployment, layout, message) or _NO_PLAN
+    return found if isinstance(found, _Plan) else None
+
+
+def _make_plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan | None:
     """Works out a plan; None for what only the servicer does.
 
     Raises:
         LeptonError: the request is not right.
     """
+    model = deployment.model
     signature = model.signature
     outputs = check_outputs(signature, layout.outputs)
     if _CHECKED & {spec.datatype for spec in (*signature.inputs, *outputs)} or not outputs:
@@ -215,9 +213,9 @@ class _QuickRequest:
 
     def arrays(self) -> dict[str, Array]:
         return {
-            place.name: np.frombuffer(self._message[place.start : place.stop], place.dtype).reshape(
-                place.shape
-            )
+            place.name: np.frombuffer(
+                self._message, place.dtype, count=prod(place.shape), offset=place.start
+            ).reshape(place.shape)
             for place in self._plan.inputs
         }
 
