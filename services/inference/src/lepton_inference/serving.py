@@ -79,6 +79,8 @@ class ServedEndpoint:
             )
         if self._unloaded:
             raise WrongState(f"{self.endpoint.name!r} was {_UNLOADED}")
+        if len(self._routes) == 1:
+            return self.deployments[self._routes[0].target]
         # Without a version that answers, one that should have answered tells why it does not.
         routes = self._routes or tuple(route for route in self.endpoint.routes if route.weight)
         if not routes:
