@@ -35,8 +35,8 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     require_gpu: bool = False
     """Whether a model that would run on the CPU is refused."""
 
-    transport: Literal["grpc", "http2"] = "grpc"
-    """What carries calls: gRPC's own server, or Lepton's, which costs a tenth as much."""
+    transport: Literal["grpc", "http2"] = "http2"
+    """What carries calls: Lepton's own server, or gRPC's, which answers the same and costs more."""
 
     threads: int = Field(default=0, ge=0)
     """Cores that one run of a model may use. 0: all."""
