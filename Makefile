@@ -78,6 +78,15 @@ build/tools/stamp: tests/tools/go.mod tests/tools/go.sum
 	fi
 	@touch $@
 
+# Other people's tests of HTTP/2 and gRPC. They are skipped where Go is not installed.
+build/conformance/stamp: tests/conformance/go.mod tests/conformance/go.sum
+	@mkdir -p build/conformance
+	@if command -v go > /dev/null; then \
+		echo "go build -C tests/conformance -o $(CURDIR)/build/conformance/ tool"; \
+		go build -C tests/conformance -o $(CURDIR)/build/conformance/ tool; \
+	fi
+	@touch $@
+
 ## Running
 
 .PHONY: demo
@@ -85,8 +94,12 @@ demo: setup ## Tell the whole story on real data; the report is build/demo/repor
 	lepton demo --report build/demo
 
 .PHONY: test
-test: setup .venv-tritonclient/stamp .venv-tables/stamp build/tools/stamp build/tools/helm3 ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
+test: setup .venv-tritonclient/stamp .venv-tables/stamp build/tools/stamp build/conformance/stamp build/tools/helm3 ## Run the unit, integration and end-to-end tests (TESTS=tests/unit for some)
 	pytest --numprocesses 2 --dist loadfile $(TESTS)
+
+.PHONY: conformance
+conformance: setup build/conformance/stamp ## Run h2spec and the gRPC interoperability client against the transport
+	pytest tests/conformance
 
 .PHONY: test-demo
 test-demo: setup ## Run the demo and check the figures that it must reach

@@ -1,4 +1,4 @@
-"""Outside servers that tests of several packages use: a real PostgreSQL, a real S3 protocol."""
+"""What tests of several packages use: a real PostgreSQL, a real S3 protocol, certificates."""
 
 import itertools
 import tempfile
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from .certificates import Certificates, make_certificates
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +63,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite://{tmp_path}/records.db"
     create: Callable[[], str] = request.getfixturevalue("new_postgresql_database")
     return create()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority on loopback, and what it issued to a server and to a client."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
