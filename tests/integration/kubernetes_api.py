@@ -106,7 +106,7 @@ def _merged(document: Document, changes: Document) -> Document:
     merged = dict(document)
     for field, value in changes.items():
         merged[field] = _merged(merged.get(field, {}), value) if isinstance(value, dict) else value
-    return merged
+    return {field: value for field, value in merged.items() if value is not None}
 
 
 def _refusal(status: int, reason: str) -> web.Response:
