@@ -1,4 +1,4 @@
-"""Jobs that are suspended and resumed in a cluster: its API answers, and some lines act as its Job controller."""
+"""Jobs that are suspended in a cluster: its API answers, and some lines act as its Job controller."""
 
 from __future__ import annotations
 
