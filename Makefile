@@ -94,7 +94,7 @@ test-demo: setup ## Run the demo and check the figures that it must reach
 
 .PHONY: test-cluster
 test-cluster: setup build/tools/helm3 ## Test on the cluster that KUBECONFIG names, which has the images of `make test-images`
-	pytest -m cluster --log-cli-level INFO tests/cluster
+	pytest -m cluster --log-cli-level INFO --durations 12 tests/cluster
 
 bench-%: setup ## Measure what tests/benchmarks/%.py measures
 	python tests/benchmarks/$*.py

@@ -36,24 +36,23 @@ def helm3() -> str:
 def release(helm4: str) -> Iterator[Release]:
     """The chart with two pods of every service, PostgreSQL, S3, and workers and a pool on GPU nodes."""
     release = Release(
-        "lepton",
+        "lepton-test-chart",
         helm4,
         (CHART / "values-trial.yaml", HERE / "values.yaml"),
         settings=placed("compressor.worker", "rl-agent.worker"),
     )
     keep = bool(os.environ.get("LEPTON_TEST_KEEP"))
-    if not (keep and "lepton" in run("kubectl", "get", "namespaces", "--output", "name")):
-        run("kubectl", "delete", "namespace", "lepton", "--ignore-not-found", "--wait")
-        run("kubectl", "apply", "--kustomize", str(ROOT / "k8s" / "namespace"))
-        run("kubectl", "apply", "--namespace", "lepton", "--kustomize", str(HERE.parent / "trial"))
+    if keep and f"namespace/{release.name}\n" in run("kubectl", "get", "namespaces", "--output", "name"):
+        release.upgrade()
+    else:
+        run("kubectl", "delete", "namespace", release.name, "--ignore-not-found", "--wait")
+        run("kubectl", "apply", "--kustomize", str(HERE.parent / "trial"))
         for server in ("trial-postgres", "trial-s3"):
             release.kubectl("rollout", "status", f"deployment/{server}", "--timeout=180s")
         release.install()
-    else:
-        release.upgrade()
     yield release
     if not keep:
-        run("kubectl", "delete", "namespace", "lepton", "--wait=false")
+        run("kubectl", "delete", "namespace", release.name, "--wait=false")
 
 
 @pytest.fixture(scope="session")

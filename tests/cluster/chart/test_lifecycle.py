@@ -31,7 +31,7 @@ def test_a_failed_upgrade_leaves_the_old_release_serving(
 
 
 def test_a_first_try_with_one_volume(helm3: str) -> None:
-    name = "lepton-embedded"
+    name = "lepton-test-embedded"
     run("kubectl", "delete", "namespace", name, "--ignore-not-found", "--wait")
     run("kubectl", "create", "namespace", name)
     run("kubectl", "label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
@@ -45,8 +45,9 @@ def test_a_first_try_with_one_volume(helm3: str) -> None:
     before = held(embedded)
     embedded.install()
     embedded.story()
-    # What was made outlives every pod.
-    embedded.kubectl("delete", "pods", "--selector", "app.kubernetes.io/instance=lepton", "--now")
+    # What was made outlives every pod, in upgrades and on the way back.
+    embedded.upgrade("--set", "global.server.logLevel=DEBUG")
+    embedded.run("rollback", "lepton", "--wait", "--timeout", "3m")
     embedded.settle()
     pod = start(embedded, sleeper(embedded.test_pod(), "client", {"lepton.dev/client": "true"}))
     assert [each["name"] for each in pod.lepton("endpoint", "list")] == [f"endpoints/{ENDPOINT}"]

@@ -63,7 +63,7 @@ for ask in (
 @pytest.fixture(scope="module")
 def strangers(release: Release) -> Iterator[list[Pod]]:
     """Pods that nobody knows: beside the services, and in a namespace of their own."""
-    elsewhere = Namespace("lepton-strangers")
+    elsewhere = Namespace("lepton-test-strangers")
     run("kubectl", "delete", "namespace", elsewhere.name, "--ignore-not-found", "--wait")
     run("kubectl", "create", "namespace", elsewhere.name)
     pod = sleeper(release.test_pod(), "stranger", {"app": "stranger"}, wired=False)

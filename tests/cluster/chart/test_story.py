@@ -1,5 +1,6 @@
 """The whole story, told by the real client inside the cluster."""
 
+import logging
 import random
 import subprocess
 import time
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from .release import Pod, Release
+
+logger = logging.getLogger(__name__)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -59,6 +62,7 @@ def test_the_story_goes_on_while_pods_are_killed(release: Release, client: Pod) 
         printed = story.stdout.read()
     assert story.returncode == 0, f"{killed}: {printed[-3000:]}"
     assert len(killed) > 3
+    logger.info("killed: %s", killed)
     release.settle()
 
 

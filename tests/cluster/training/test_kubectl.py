@@ -11,7 +11,7 @@ from .harness import Lepton, kubectl, objects
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "k8s" / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "k8s" / "examples"
 
 
 @pytest.mark.parametrize(

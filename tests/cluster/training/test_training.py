@@ -143,6 +143,7 @@ async def test_a_gpu_that_fails_is_not_used(lepton: Lepton, faults: Faults) -> N
     for gpu in ("GPU-0", "GPU-1"):
         faults("fail-gpu", "gpu-0", gpu)
     try:
+        await eventually(lambda: free_gpus("gpu-0") == "0")
         await lepton.start("gpu-failed", digits_spec(model="gpu-failed", epochs=2))
         job = await lepton.ended("gpu-failed")
         assert job.status.state == job_pb2.JOB_STATE_SUCCEEDED, job.status
@@ -150,6 +151,13 @@ async def test_a_gpu_that_fails_is_not_used(lepton: Lepton, faults: Faults) -> N
     finally:
         for gpu in ("GPU-0", "GPU-1"):
             faults("heal-gpu", "gpu-0", gpu)
+
+
+def free_gpus(node: str) -> str:
+    """How many GPUs a node says that it can give."""
+    (found,) = objects("nodes", "--field-selector", f"metadata.name={node}")
+    allocatable: dict[str, str] = found["status"]["allocatable"]
+    return allocatable["nvidia.com/gpu"]
 
 
 async def test_nothing_is_left_of_a_job_that_was_deleted(
