@@ -31,6 +31,8 @@ class Api:
         self.objects: defaultdict[str, dict[str, Document]] = defaultdict(dict)
         self.watches: list[dict[str, str]] = []
         self._watching: list[tuple[str, str, asyncio.Queue[Document]]] = []
+        self._told: list[tuple[int, str, Document]] = []
+        """What has happened, by version and kind: a watch begins with what it has missed since its list."""
         self._versions = itertools.count(1)
 
     def put(self, kind: str, document: Document) -> Document:
@@ -47,10 +49,12 @@ class Api:
         """Remove an object, and tell those who watch."""
         self._tell(kind, "DELETED", self.objects[kind].pop(name))
 
-    def _tell(self, kind: str, event: str, document: Document) -> None:
+    def _tell(self, kind: str, type: str, document: Document) -> None:
+        event = {"type": type, "object": document}
+        self._told.append((next(self._versions), kind, event))
         for watched, selector, events in self._watching:
             if watched == kind and _selected(document, selector):
-                events.put_nowait({"type": event, "object": document})
+                events.put_nowait(event)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any call."""
@@ -85,7 +89,11 @@ class Api:
 
     async def _watch(self, request: web.Request, kind: str) -> web.StreamResponse:
         self.watches.append({"kind": kind, **request.query})
-        watching = (kind, request.query.get("labelSelector", ""), asyncio.Queue[Document]())
+        selector, since = request.query.get("labelSelector", ""), int(request.query["resourceVersion"])
+        watching = (kind, selector, asyncio.Queue[Document]())
+        for version, told, event in self._told:
+            if version > since and told == kind and _selected(event["object"], selector):
+                watching[2].put_nowait(event)
         self._watching.append(watching)
         response = web.StreamResponse()
         await response.prepare(request)
@@ -106,7 +114,7 @@ def _merged(document: Document, changes: Document) -> Document:
     merged = dict(document)
     for field, value in changes.items():
         merged[field] = _merged(merged.get(field, {}), value) if isinstance(value, dict) else value
-    return merged
+    return {field: value for field, value in merged.items() if value is not None}
 
 
 def _refusal(status: int, reason: str) -> web.Response:

@@ -53,12 +53,10 @@ class Release(Namespace):
 
     def settle(self) -> None:
         """Wait until the pods that were replaced are gone."""
-        for deployment in self.objects(
-            "deployments", "--selector", f"app.kubernetes.io/instance={self.release}"
-        ):
-            self.kubectl(
-                "rollout", "status", f"deployment/{deployment['metadata']['name']}", "--timeout=300s"
-            )
+        ours = f"app.kubernetes.io/instance={self.release}"
+        for deployment in self.objects("deployments", "--selector", ours):
+            name = deployment["metadata"]["name"]
+            self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=300s")
         deadline = time.monotonic() + 120
         while any("deletionTimestamp" in pod["metadata"] for pod in self.services()):
             assert time.monotonic() < deadline, "pods do not end"
@@ -102,10 +100,8 @@ class Release(Namespace):
 
 @dataclass
 class Load:
-    """A load that runs in a pod."""
+    """A load that ran in a pod: what its callers have seen, by what they called."""
 
-    pod: str
-    process: "subprocess.Popen[str]"
     outcome: dict[str, Any] = field(default_factory=dict)
 
     def assert_unharmed(self) -> None:
@@ -144,7 +140,7 @@ class Pod:
         command = ["kubectl", "--namespace", self.namespace.name, "exec", "--stdin", self.name, "--"]
         command += [PYTHON, "-c", LOAD.read_text(), endpoint, str(callers), str(pause)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        load = Load(self.name, process)
+        load = Load()
         assert process.stdout is not None, "it is a pipe"
         try:
             assert process.stdout.readline() == "loading\n", "the load does not start"

@@ -22,14 +22,8 @@ async def test_a_rolling_upgrade(release: Release, client: Pod, endpoint: str) -
 async def test_a_drained_node(release: Release, client: Pod, endpoint: str, other_node: str) -> None:
     with client.load(endpoint) as load:
         try:
-            run(
-                "kubectl",
-                "drain",
-                other_node,
-                "--ignore-daemonsets",
-                "--delete-emptydir-data",
-                "--timeout=180s",
-            )
+            how = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=180s")
+            run("kubectl", "drain", other_node, *how)
             release.settle()
         finally:
             run("kubectl", "uncordon", other_node)

@@ -1,14 +1,18 @@
 """The whole story, told by the real client inside the cluster."""
 
+import json
 import logging
+import os
 import random
+import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .release import Pod, Release
+from .release import ROOT, Pod, Release
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,25 @@ def test_inference_pods_are_on_the_nodes_that_their_pool_asks_for(release: Relea
         product = labels_of(release, pod).get("nvidia.com/gpu.product")
         assert limits.get("nvidia.com/gpu") == ("1" if on_gpus else None)
         assert product == ("NVIDIA-H100-80GB-HBM3" if on_gpus else None)
+
+
+def test_who_is_connected_reaches_everything_from_outside(
+    release: Release, endpoint: str, tmp_path: Path
+) -> None:
+    lepton = [str(ROOT / ".venv/bin/lepton"), "-o", "json"]
+    where = ["--namespace", release.name, "--first-port", "0", "--directory", str(tmp_path)]
+    with subprocess.Popen([*lepton, "connect", *where], stdout=subprocess.PIPE, text=True) as connected:
+        assert connected.stdout is not None, "it is a pipe"
+        try:
+            printed = "".join(iter(connected.stdout.readline, "}\n"))
+            environment = {**os.environ, **json.loads(f"{printed}}}")["environment"]}
+            told = subprocess.run(
+                [*lepton, "endpoint", "list"], env=environment, capture_output=True, text=True, check=True
+            )
+        finally:
+            connected.send_signal(signal.SIGINT)
+    assert connected.returncode == 0
+    assert [each["name"] for each in json.loads(told.stdout)] == [f"endpoints/{endpoint}"]
 
 
 def test_the_story_goes_on_while_pods_are_killed(release: Release, client: Pod) -> None:

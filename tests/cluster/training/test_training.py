@@ -113,6 +113,32 @@ async def test_the_service_may_be_deleted_in_the_middle(
     assert await lepton.digest(job) == digest
 
 
+async def test_a_suspended_training_gives_its_gpus_back_and_goes_on_to_the_same_weights(
+    lepton: Lepton, undisturbed: tuple[str, float]
+) -> None:
+    digest, _ = undisturbed
+    name = "trainingJobs/suspended"
+    await lepton.start("suspended", digits_spec(model="suspended"))
+    await lepton.at_work("suspended")
+    await lepton.call(lambda client: client.training.suspend(name))
+    job = await lepton.wait("suspended", lambda found: found.status.state == job_pb2.JOB_STATE_SUSPENDED)
+    assert 0 < job.status.progress.done < job.status.progress.total
+    assert pods_of("suspended", phase="Running") == pods_of("suspended", phase="Pending") == []
+    (document,) = objects("jobs", "--selector", "lepton.dev/training-job=suspended")
+    assert document["spec"]["suspend"] is True
+    assert not document["status"].get("failed")
+
+    # A service that starts anew leaves it as it is.
+    kubectl("delete", "pod", "--selector", "app=trainer", "--grace-period=0", "--force")
+    job = await lepton.get("suspended")
+    assert job.status.state == job_pb2.JOB_STATE_SUSPENDED
+    await lepton.call(lambda client: client.training.resume(name))
+    job = await lepton.ended("suspended")
+    assert job.status.state == job_pb2.JOB_STATE_SUCCEEDED, job.status
+    assert (job.status.attempt, job.status.suspensions) == (2, 1)
+    assert await lepton.digest(job) == digest
+
+
 async def test_a_gpu_that_fails_is_not_used(lepton: Lepton, faults: Faults) -> None:
     for gpu in ("GPU-0", "GPU-1"):
         faults("fail-gpu", "gpu-0", gpu)

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from lepton.job.v1 import job_pb2
 from lepton.training.v1.training_pb2 import TrainingJob, TrainingSpec
 from lepton_common.errors import NotFound
 from lepton_common.jobs import api
@@ -82,6 +83,16 @@ class Bench:
 
     async def cancel(self, job: TrainingJob) -> TrainingJob:
         return await self.jobs.update(job.name, lambda stored: life.request_cancel(stored.status))
+
+    async def suspend(self, job: TrainingJob) -> TrainingJob:
+        return await self.jobs.update(job.name, lambda stored: life.request_suspend(stored.status))
+
+    async def resume(self, job: TrainingJob) -> TrainingJob:
+        return await self.jobs.update(job.name, lambda stored: life.resume(stored.status))
+
+    async def suspended(self, job: TrainingJob) -> TrainingJob:
+        """Wait until the job is without workers."""
+        return await self.until(job, lambda seen: seen.status.state == job_pb2.JOB_STATE_SUSPENDED)
 
     async def delete(self, job: TrainingJob) -> None:
         await api.delete(self.jobs, job.name, launcher=self.launcher, objects=self.objects)

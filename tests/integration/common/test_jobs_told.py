@@ -55,6 +55,10 @@ class Cluster:
     async def stop(self, job: str, attempt: int, *, done: bool = False) -> None:
         self.stopped.append((attempt, done))
 
+    async def suspend(self, job: str, attempt: int) -> int:
+        self.stopped.append((attempt, False))
+        return attempt
+
     async def clean(self, job: str) -> None:
         self.started.clear()
 

@@ -192,6 +192,18 @@ class Trainer:
         with named_errors():
             return (await self.stub.CancelTrainingJob(request, timeout=10)).training_job
 
+    async def suspend(self, job: training_pb2.TrainingJob, *, etag: str = "") -> training_pb2.TrainingJob:
+        """Suspend a job."""
+        request = training_pb2.SuspendTrainingJobRequest(name=job.name, etag=etag)
+        with named_errors():
+            return (await self.stub.SuspendTrainingJob(request, timeout=10)).training_job
+
+    async def resume(self, job: training_pb2.TrainingJob, *, etag: str = "") -> training_pb2.TrainingJob:
+        """Resume a job."""
+        request = training_pb2.ResumeTrainingJobRequest(name=job.name, etag=etag)
+        with named_errors():
+            return (await self.stub.ResumeTrainingJob(request, timeout=10)).training_job
+
     async def delete(self, job: training_pb2.TrainingJob, *, etag: str = "") -> None:
         """Delete a job."""
         request = training_pb2.DeleteTrainingJobRequest(name=job.name, etag=etag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -214,6 +215,34 @@ async def test_a_job_is_cancelled_and_deleted(trainer: Trainer) -> None:
     with pytest.raises(NotFound):
         await trainer.get(job)
     assert trainer.objects.list("jobs") == []
+
+
+async def test_a_job_is_suspended_and_resumed(trainer: Trainer) -> None:
+    job = await trainer.create(seed=SLOW)
+    at_work = await trainer.at_work(job)
+    with pytest.raises(EtagMismatch):
+        await trainer.suspend(job, etag=job.etag)
+    assert (await trainer.suspend(job, etag=(await trainer.get(at_work)).etag)).status.state in (
+        job_pb2.JOB_STATE_SUSPENDING,
+        job_pb2.JOB_STATE_SUSPENDED,
+    )
+    while (suspended := await trainer.suspend(job)).status.state != job_pb2.JOB_STATE_SUSPENDED:
+        await asyncio.sleep(0.02)
+    assert await trainer.suspend(job) == suspended
+    with pytest.raises(WrongState, match="has not ended"):
+        await trainer.delete(job)
+    with pytest.raises(EtagMismatch):
+        await trainer.resume(job, etag=at_work.etag)
+    assert (await trainer.resume(job, etag=suspended.etag)).status.state == job_pb2.JOB_STATE_QUEUED
+    resumed = await trainer.at_work(job)
+    assert (await trainer.resume(job)).status.state == resumed.status.state == job_pb2.JOB_STATE_RUNNING
+    await trainer.cancel(job)
+    await trainer.watch(job)
+    for call in (trainer.suspend, trainer.resume):
+        with pytest.raises(WrongState, match="there is nothing to"):
+            await call(job)
+    with pytest.raises(NotFound):
+        await trainer.suspend(training_pb2.TrainingJob(name="trainingJobs/nope"))
 
 
 async def test_jobs_are_listed_newest_first_by_label_and_without_metrics(trainer: Trainer) -> None:

@@ -27,6 +27,9 @@ from .conftest import (
     keras_config,
 )
 
+KILLS = int(os.environ.get("LEPTON_TEST_KILLS", "2"))
+"""How often the training of one test is killed, and asked to stop as often."""
+
 pytestmark = pytest.mark.timeout(3 * PATIENCE_SECONDS)
 
 
@@ -62,17 +65,17 @@ def test_the_default_cnn_recognises_digits(open_workplace: Callable[[Batch], Wor
     assert {series.name for series in report.metrics} == {"loss", "validation_loss", "validation_accuracy"}
 
 
+@pytest.mark.timeout(3 * PATIENCE_SECONDS * KILLS)
 def test_a_training_that_is_killed_at_random_ends_with_the_same_weights(
     open_workplace: Callable[[Batch], Workplace],
 ) -> None:
     """`LEPTON_TEST_KILLS=20` kills it twenty times, and asks it to stop as often."""
     workplace = open_workplace({name: column[:600] for name, column in digits().items()})
-    kills = int(os.environ.get("LEPTON_TEST_KILLS", "2"))
     # Long enough for every attempt to be at work when it is ended.
-    recipe = {**SMALL, "max_epochs": 6 * EPOCHS * kills}
-    assert workplace.start("whole", recipe).wait(PATIENCE_SECONDS) == 0
+    recipe = {**SMALL, "max_epochs": 6 * EPOCHS * KILLS}
+    assert workplace.start("whole", recipe).wait(PATIENCE_SECONDS * KILLS) == 0
 
-    signals = [signal.SIGKILL, signal.SIGTERM] * kills
+    signals = [signal.SIGKILL, signal.SIGTERM] * KILLS
     for attempt, number in enumerate(signals, 1):
         worker = workplace.start("disturbed", recipe, attempt=attempt)
         workplace.first_step("disturbed", attempt=attempt)
@@ -82,7 +85,7 @@ def test_a_training_that_is_killed_at_random_ends_with_the_same_weights(
         assert worker.wait(60) == (RESTART if number == signal.SIGTERM else -number)
         assert files.read_outcome(workplace.store, "disturbed", attempt) is None
     last = len(signals) + 1
-    assert workplace.start("disturbed", recipe, attempt=last).wait(PATIENCE_SECONDS) == 0
+    assert workplace.start("disturbed", recipe, attempt=last).wait(PATIENCE_SECONDS * KILLS) == 0
 
     whole, disturbed = workplace.output("whole"), workplace.output("disturbed", attempt=last)
     assert disturbed["files"] == whole["files"]

@@ -58,22 +58,25 @@ def test_rights_are_few(manifests: list[Document]) -> None:
     for role in of_kind(manifests, "Role").values():
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
-            assert not {"configmaps", "pods/exec", "secrets"} & {*rule["resources"]}
-            # A Lease is that of the part, and the chart's: nobody makes one.
-            assert (rule["resources"] == ["leases"]) == ("resourceNames" in rule)
+            assert not {"pods/exec", "secrets"} & {*rule["resources"]}
+            # The part's Lease is the chart's: nobody makes one. Of ConfigMaps it may read its template.
+            assert (rule["resources"] in (["leases"], ["configmaps"])) == ("resourceNames" in rule)
+            assert rule["resources"] != ["configmaps"] or rule["verbs"] == ["get"]
     (nodes,) = of_kind(manifests, "ClusterRole").values()
     assert nodes["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list"]}]
 
 
-def test_the_lease_that_a_role_names_is_there(manifests: list[Document]) -> None:
+def test_the_lease_and_the_template_that_a_role_names_are_there(manifests: list[Document]) -> None:
     named = {
-        name
+        (rule["resources"][0], name)
         for role in of_kind(manifests, "Role").values()
         for rule in role["rules"]
         for name in rule.get("resourceNames", [])
     }
-    assert named == of_kind(manifests, "Lease").keys()
-    assert len(named) == 4
+    assert {name for kind, name in named if kind == "leases"} == of_kind(manifests, "Lease").keys()
+    templates = {name for name, map in of_kind(manifests, "ConfigMap").items() if "job.yaml" in map["data"]}
+    assert {name for kind, name in named if kind == "configmaps"} == templates
+    assert len(named) == 8
 
 
 def test_a_certificate_names_every_address_of_its_service(helm3: Helm) -> None:

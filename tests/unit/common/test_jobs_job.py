@@ -12,6 +12,8 @@ from lepton.job.v1.job_pb2 import (
     JOB_STATE_QUEUED,
     JOB_STATE_RUNNING,
     JOB_STATE_SUCCEEDED,
+    JOB_STATE_SUSPENDED,
+    JOB_STATE_SUSPENDING,
     JobStatus,
 )
 from lepton.training.v1 import training_pb2
@@ -22,12 +24,14 @@ from lepton_common.status import from_status
 STATES = (
     JOB_STATE_QUEUED,
     JOB_STATE_RUNNING,
+    JOB_STATE_SUSPENDING,
+    JOB_STATE_SUSPENDED,
     JOB_STATE_CANCELLING,
     JOB_STATE_SUCCEEDED,
     JOB_STATE_FAILED,
     JOB_STATE_CANCELLED,
 )
-FINAL = STATES[3:]
+FINAL = STATES[5:]
 
 
 def status_in(state: job_pb2.JobState.ValueType) -> JobStatus:
@@ -47,19 +51,46 @@ def wait(status: JobStatus) -> None:
     job.wait(status, "the registry does not answer")
 
 
+def not_suspended(status: JobStatus) -> None:
+    job.not_suspended(status, "Kueue decides when it runs")
+
+
 STEPS: list[tuple[Callable[[JobStatus], None], dict[int, job_pb2.JobState.ValueType]]] = [
     (job.start, {JOB_STATE_QUEUED: JOB_STATE_RUNNING}),
     (lose, {JOB_STATE_RUNNING: JOB_STATE_QUEUED}),
-    (wait, {JOB_STATE_QUEUED: JOB_STATE_QUEUED, JOB_STATE_RUNNING: JOB_STATE_RUNNING}),
-    (job.finish, {JOB_STATE_RUNNING: JOB_STATE_SUCCEEDED, JOB_STATE_CANCELLING: JOB_STATE_SUCCEEDED}),
-    (fail, {JOB_STATE_QUEUED: JOB_STATE_FAILED, JOB_STATE_RUNNING: JOB_STATE_FAILED}),
+    (wait, {state: state for state in STATES[:3]}),
+    (
+        job.finish,
+        dict.fromkeys((JOB_STATE_RUNNING, JOB_STATE_SUSPENDING, JOB_STATE_CANCELLING), JOB_STATE_SUCCEEDED),
+    ),
+    (fail, dict.fromkeys(STATES[:4], JOB_STATE_FAILED)),
     (job.cancelled, {JOB_STATE_CANCELLING: JOB_STATE_CANCELLED}),
     (
         job.request_cancel,
         {
             JOB_STATE_QUEUED: JOB_STATE_CANCELLED,
-            JOB_STATE_RUNNING: JOB_STATE_CANCELLING,
-            **{state: state for state in STATES[2:]},
+            **dict.fromkeys(STATES[1:5], JOB_STATE_CANCELLING),
+            **{state: state for state in FINAL},
+        },
+    ),
+    (
+        job.request_suspend,
+        {
+            JOB_STATE_QUEUED: JOB_STATE_SUSPENDED,
+            JOB_STATE_RUNNING: JOB_STATE_SUSPENDING,
+            JOB_STATE_SUSPENDING: JOB_STATE_SUSPENDING,
+            JOB_STATE_SUSPENDED: JOB_STATE_SUSPENDED,
+        },
+    ),
+    (job.suspended, {JOB_STATE_SUSPENDING: JOB_STATE_SUSPENDED}),
+    (not_suspended, {JOB_STATE_SUSPENDING: JOB_STATE_RUNNING}),
+    (
+        job.resume,
+        {
+            JOB_STATE_QUEUED: JOB_STATE_QUEUED,
+            JOB_STATE_RUNNING: JOB_STATE_RUNNING,
+            JOB_STATE_SUSPENDING: JOB_STATE_QUEUED,
+            JOB_STATE_SUSPENDED: JOB_STATE_QUEUED,
         },
     ),
 ]
@@ -109,11 +140,57 @@ def test_the_last_attempt_that_is_lost_fails_the_job() -> None:
     assert error.message == status.message == "the worker was lost (killed), at the last of 5 attempts"
 
 
+def test_attempts_that_were_suspended_do_not_count_as_lost() -> None:
+    status = job.queued()
+    for _ in range(7):
+        job.start(status)
+        job.request_suspend(status)
+        job.suspended(status)
+        job.resume(status)
+    job.start(status)
+    lose(status)
+    assert (status.state, status.attempt, job.tries(status)) == (JOB_STATE_QUEUED, 8, 1)
+
+
+def test_asking_twice_is_asking_once() -> None:
+    status = JobStatus(state=JOB_STATE_RUNNING, attempt=1)
+    job.request_suspend(status)
+    job.request_suspend(status)
+    job.suspended(status)
+    job.request_suspend(status)
+    assert (status.state, status.suspensions) == (JOB_STATE_SUSPENDED, 1)
+    job.resume(status)
+    job.resume(status)
+    assert status == JobStatus(state=JOB_STATE_QUEUED, attempt=1, suspensions=1)
+
+
+def test_an_attempt_that_was_suspended_before_it_began_is_no_attempt() -> None:
+    status = JobStatus(state=JOB_STATE_QUEUED, attempt=3, suspensions=3)
+    job.start(status, begun=2)
+    assert status.attempt == 3
+
+
+def test_a_suspended_job_that_never_ran_is_cancelled_at_once() -> None:
+    status = job.queued()
+    job.request_suspend(status)
+    job.request_cancel(status)
+    assert (status.state, status.message) == (JOB_STATE_CANCELLED, "cancelled before a worker ran")
+
+
+@pytest.mark.parametrize("state", [*FINAL, JOB_STATE_CANCELLING], ids=job_pb2.JobState.Name)
+def test_it_is_said_why_a_job_cannot_be_suspended_or_resumed(state: job_pb2.JobState.ValueType) -> None:
+    why = "is being cancelled: it is too late to" if state == JOB_STATE_CANCELLING else "there is nothing to"
+    with pytest.raises(WrongState, match=f"{why} suspend"):
+        job.request_suspend(status_in(state))
+    with pytest.raises(WrongState, match=f"{why} resume"):
+        job.resume(status_in(state))
+
+
 @pytest.mark.parametrize("state", STATES, ids=job_pb2.JobState.Name)
 def test_progress_is_taken_over_only_while_a_worker_may_run(state: job_pb2.JobState.ValueType) -> None:
     status = status_in(state)
     job.advance(status, job_pb2.Progress(done=9), [job_pb2.MetricSeries(name="loss")])
-    at_work = state in (JOB_STATE_RUNNING, JOB_STATE_CANCELLING)
+    at_work = state in (JOB_STATE_RUNNING, JOB_STATE_CANCELLING, JOB_STATE_SUSPENDING)
     assert (status.progress.done, len(status.metrics)) == ((9, 1) if at_work else (3, 0))
 
 

@@ -160,6 +160,27 @@ def test_pods_that_may_not_be_made_are_told_by_the_event() -> None:
     assert seen(JOB, *both, forbidden=event).message == ""
 
 
+def test_a_job_that_the_service_has_suspended_is_to_be_started() -> None:
+    document = job_document()
+    document["spec"]["suspend"] = True
+    document["metadata"]["annotations"]["lepton.dev/suspended"] = "true"
+    job = see_job(document, collection="trainingJobs", label=LABEL)
+    assert job.held
+    assert seen(job) == Observation(Phase.ABSENT, attempt=1)
+    # Somebody has started it all the same.
+    document["spec"]["suspend"] = False
+    assert not see_job(document, collection="trainingJobs", label=LABEL).held
+
+
+def test_a_job_in_a_queue_is_known_by_its_label() -> None:
+    document = job_document()
+    document["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "research"
+    document["spec"]["suspend"] = True
+    job = see_job(document, collection="trainingJobs", label=LABEL)
+    assert (job.queue, JOB.queue) == ("research", "")
+    assert seen(job).message == "its Kubernetes Job is suspended"
+
+
 def test_a_suspended_job_waits() -> None:
     document = job_document()
     document["spec"]["suspend"] = True

@@ -57,6 +57,16 @@ class Training:
         request = training_pb2.CancelTrainingJobRequest(name=name)
         return (await call(self._stub.CancelTrainingJob, request)).training_job
 
+    async def suspend(self, name: str, *, etag: str = "") -> training_pb2.TrainingJob:
+        """Have the job without workers until it is resumed; they keep their last step."""
+        request = training_pb2.SuspendTrainingJobRequest(name=name, etag=etag)
+        return (await call(self._stub.SuspendTrainingJob, request)).training_job
+
+    async def resume(self, name: str, *, etag: str = "") -> training_pb2.TrainingJob:
+        """Let a suspended job go on from its last step, when its turn has come."""
+        request = training_pb2.ResumeTrainingJobRequest(name=name, etag=etag)
+        return (await call(self._stub.ResumeTrainingJob, request)).training_job
+
     async def privacy_ledger(self, dataset: str) -> training_pb2.PrivacyLedger:
         """What trainings have spent of the privacy of `datasets/{dataset}`, and what is left."""
         request = training_pb2.GetPrivacyLedgerRequest(dataset=dataset)

@@ -17,7 +17,7 @@ from lepton_common.errors import DependencyUnavailable
 from lepton_common.jobs import job as life
 from lepton_common.jobs.controller import Controller
 from lepton_common.jobs.kind import Work
-from lepton_common.jobs.launcher import Launcher
+from lepton_common.jobs.launcher import Launcher, Placement
 from lepton_common.jobs.processes import ProcessLauncher
 from lepton_common.objects import ObjectStore
 from lepton_common.records import Collection, ResourceStore
@@ -35,7 +35,12 @@ class Kind:
     async def launch(self, job: TrainingJob) -> Work:
         self._need("no-launch")
         spec = {"folder": str(self._folder), "job": job.name, "labels": dict(job.labels)}
-        return Work(module="job_programs.worker", spec=spec, workers=job.spec.workers or 1)
+        return Work(
+            module="job_programs.worker",
+            spec=spec,
+            workers=job.spec.workers or 1,
+            placement=Placement(queue=job.labels.get("queue", "")),
+        )
 
     async def complete(self, job: TrainingJob, outcome: Mapping[str, Any]) -> Callable[[TrainingJob], None]:
         self._need("no-register")

@@ -36,6 +36,32 @@ async def cancel(jobs: Collection[M], name: str, *, controller: Controller[M]) -
     return job
 
 
+async def suspend(jobs: Collection[M], name: str, *, etag: str = "", controller: Controller[M]) -> M:
+    """Ask a job to be without workers until it is resumed, and return it as it is then.
+
+    Raises:
+        NotFound: There is none of this name.
+        EtagMismatch: `etag` is given and it has another.
+        WrongState: It has ended, or is being cancelled.
+    """
+    job = await jobs.update(name, lambda stored: life.request_suspend(stored.status), etag=etag)
+    controller.wake()
+    return job
+
+
+async def resume(jobs: Collection[M], name: str, *, etag: str = "", controller: Controller[M]) -> M:
+    """Put a suspended job back into the queue and return it as it is then.
+
+    Raises:
+        NotFound: There is none of this name.
+        EtagMismatch: `etag` is given and it has another.
+        WrongState: It has ended, or is being cancelled.
+    """
+    job = await jobs.update(name, lambda stored: life.resume(stored.status), etag=etag)
+    controller.wake()
+    return job
+
+
 async def delete(
     jobs: Collection[M], name: str, *, etag: str = "", launcher: Launcher, objects: ObjectStore
 ) -> None:

@@ -43,7 +43,8 @@ class _Followed(Followed, Generic[M]):
 
     def occupies(self) -> bool:
         """Say whether it takes one of the places for running jobs."""
-        return not self.queued() and not self.waits
+        suspended = self.job.status.state == job_pb2.JOB_STATE_SUSPENDED
+        return not self.queued() and not self.waits and not suspended
 
 
 class Controller(Generic[M]):
@@ -91,7 +92,7 @@ class Controller(Generic[M]):
         self._abandoning: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
-        """Look at all jobs now: call it when one was created, cancelled or deleted."""
+        """Look at all jobs now: call it when one was created, changed by a call, or deleted."""
         self._rounds.wake()
 
     async def run(self) -> None:
@@ -130,7 +131,7 @@ class Controller(Generic[M]):
         for key, job in active.items():
             entry = self._followed.setdefault(key, _Followed(job=job))
             entry.job = job
-            if job.status.state == job_pb2.JOB_STATE_CANCELLING:
+            if job.status.state in (job_pb2.JOB_STATE_CANCELLING, job_pb2.JOB_STATE_SUSPENDING):
                 # Whatever it waited for, it does not any more.
                 entry.not_before = 0.0
 
@@ -155,7 +156,7 @@ class Controller(Generic[M]):
         else:
             entry.failures = 0
         if came_of_it == Step.LOST:
-            self._rounds.pause(entry, exponent=entry.job.status.attempt)
+            self._rounds.pause(entry, exponent=life.tries(entry.job.status))
         if came_of_it == Step.WATCHED and not entry.changed:
             entry.not_before = time.monotonic() + len(self._followed) / _MOST_LOOKS
         if came_of_it != Step.WATCHED:

@@ -87,6 +87,11 @@ def mark_launched(objects: ObjectStore, job: str) -> None:
     objects.put(f"{prefix(job)}/launched", b"", if_absent=True)
 
 
+def unmark_launched(objects: ObjectStore, job: str) -> None:
+    """Take back that a job's workers were given to a cluster: they are about to be taken from it."""
+    objects.delete(f"{prefix(job)}/launched")
+
+
 def was_launched(objects: ObjectStore, job: str) -> bool:
     """Say whether a job's workers were given to a cluster."""
     return objects.stat(f"{prefix(job)}/launched") is not None

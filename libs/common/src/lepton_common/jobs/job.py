@@ -23,6 +23,11 @@ ENDED = "ended"
 
 _WAITING = "waiting: "
 
+_STOPPING = "waiting for the worker to stop"
+
+_WORKING = (job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING, job_pb2.JOB_STATE_SUSPENDING)
+"""States in which a worker may run, or have just ended."""
+
 _FINAL = frozenset({job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED})
 
 
@@ -54,11 +59,16 @@ def queued() -> job_pb2.JobStatus:
     return job_pb2.JobStatus(state=job_pb2.JOB_STATE_QUEUED)
 
 
-def start(status: job_pb2.JobStatus) -> None:
-    """Begin the next attempt: QUEUED to RUNNING."""
+def start(status: job_pb2.JobStatus, *, begun: int | None = None) -> None:
+    """Begin the next attempt: QUEUED to RUNNING.
+
+    Args:
+        status: A QUEUED job's.
+        begun: How many attempts workers have begun, where that may be fewer than were asked for.
+    """
     _require(status, job_pb2.JOB_STATE_QUEUED)
     status.state = job_pb2.JOB_STATE_RUNNING
-    status.attempt += 1
+    status.attempt = (status.attempt if begun is None else begun) + 1
     go_on(status)
     if not status.HasField("start_time"):
         status.start_time.GetCurrentTime()
@@ -68,7 +78,7 @@ def advance(
     status: job_pb2.JobStatus, progress: job_pb2.Progress, metrics: Sequence[job_pb2.MetricSeries]
 ) -> None:
     """Take over what the worker reports; a job that is not at work keeps what it has."""
-    if status.state not in (job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING):
+    if status.state not in _WORKING:
         return
     status.progress.CopyFrom(progress)
     del status.metrics[:]
@@ -83,7 +93,7 @@ def wait(status: job_pb2.JobStatus, reason: str) -> None:
         status: Of a job that is QUEUED, or whose worker does not run (any more).
         reason: For a person. Example: "the registry does not answer".
     """
-    _require(status, job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING)
+    _require(status, job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_SUSPENDING)
     status.message = f"{_WAITING}{reason}"
 
 
@@ -102,15 +112,20 @@ def restarted(status: job_pb2.JobStatus, attempt: int, cause: str) -> None:
     """Take over that lost workers were started anew without being asked for.
 
     Args:
-        status: Of a RUNNING job, or of one that is being cancelled.
+        status: Of a RUNNING job, or of one that is being cancelled or suspended.
         attempt: Number of the attempt that is under way.
         cause: How the one before ended, for a person.
     """
-    _require(status, job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING)
+    _require(status, *_WORKING)
     status.attempt = attempt
     status.ClearField("progress")
     if status.state == job_pb2.JOB_STATE_RUNNING:
         status.message = f"attempt {attempt - 1}: {cause}"
+
+
+def tries(status: job_pb2.JobStatus) -> int:
+    """Return how many attempts a job has had, but for those that a suspension ended."""
+    return status.attempt - status.suspensions
 
 
 def lose(status: job_pb2.JobStatus, cause: str, *, max_attempts: int) -> None:
@@ -122,7 +137,7 @@ def lose(status: job_pb2.JobStatus, cause: str, *, max_attempts: int) -> None:
         max_attempts: How many attempts a job has in all.
     """
     _require(status, job_pb2.JOB_STATE_RUNNING)
-    if status.attempt >= max_attempts:
+    if tries(status) >= max_attempts:
         fail(status, WorkerLost(f"{cause}, at the last of {max_attempts} attempts"))
         return
     status.state = job_pb2.JOB_STATE_QUEUED
@@ -131,32 +146,98 @@ def lose(status: job_pb2.JobStatus, cause: str, *, max_attempts: int) -> None:
 
 
 def finish(status: job_pb2.JobStatus) -> None:
-    """End a job whose output is registered; one being cancelled too, for the output is there."""
-    _require(status, job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING)
+    """End a job whose output is registered; one that is to stop too, for the output is there."""
+    _require(status, *_WORKING)
     _end(status, job_pb2.JOB_STATE_SUCCEEDED, "")
 
 
 def fail(status: job_pb2.JobStatus, error: LeptonError) -> None:
     """End a job that cannot succeed."""
-    _require(status, job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING)
+    _require(
+        status,
+        job_pb2.JOB_STATE_QUEUED,
+        job_pb2.JOB_STATE_RUNNING,
+        job_pb2.JOB_STATE_SUSPENDING,
+        job_pb2.JOB_STATE_SUSPENDED,
+    )
     reported: status_pb2.Status = to_status(error)
     status.error.CopyFrom(reported)
     _end(status, job_pb2.JOB_STATE_FAILED, reported.message)
 
 
 def request_cancel(status: job_pb2.JobStatus) -> None:
-    """Ask a job to stop: at once when no worker runs. Does nothing to one that has ended."""
-    if status.state == job_pb2.JOB_STATE_QUEUED:
+    """Ask a job to stop: at once before its first worker. Does nothing to one that has ended."""
+    if is_final(status.state):
+        return
+    if not status.attempt and status.state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_SUSPENDED):
         _end(status, job_pb2.JOB_STATE_CANCELLED, "cancelled before a worker ran")
-    elif status.state == job_pb2.JOB_STATE_RUNNING:
+    elif status.state != job_pb2.JOB_STATE_CANCELLING:
+        # Of one without workers something may be left where they ran, as a Job that is suspended.
         status.state = job_pb2.JOB_STATE_CANCELLING
-        status.message = "waiting for the worker to stop"
+        status.message = _STOPPING
 
 
 def cancelled(status: job_pb2.JobStatus) -> None:
     """End a job whose cancellation was asked for and whose worker has stopped."""
     _require(status, job_pb2.JOB_STATE_CANCELLING)
     _end(status, job_pb2.JOB_STATE_CANCELLED, "cancelled")
+
+
+def request_suspend(status: job_pb2.JobStatus) -> None:
+    """Ask a job to be without workers until it is resumed: at once when none runs.
+
+    Raises:
+        WrongState: It has ended, or is being cancelled.
+    """
+    _check_goes_on(status, "suspend")
+    if status.state == job_pb2.JOB_STATE_QUEUED:
+        _rest(status)
+    elif status.state == job_pb2.JOB_STATE_RUNNING:
+        status.state = job_pb2.JOB_STATE_SUSPENDING
+        status.message = _STOPPING
+        status.suspensions += 1
+
+
+def suspended(status: job_pb2.JobStatus) -> None:
+    """Take over that the worker of a job has stopped whose suspension was asked for."""
+    _require(status, job_pb2.JOB_STATE_SUSPENDING)
+    _rest(status)
+
+
+def not_suspended(status: job_pb2.JobStatus, reason: str) -> None:
+    """Let a job run on that cannot be suspended where its workers run; `reason` is for a person."""
+    _require(status, job_pb2.JOB_STATE_SUSPENDING)
+    status.state = job_pb2.JOB_STATE_RUNNING
+    status.message = f"not suspended: {reason}"
+    status.suspensions -= 1
+
+
+def resume(status: job_pb2.JobStatus) -> None:
+    """Put a suspended job back into the queue, also one whose worker has not stopped yet.
+
+    Raises:
+        WrongState: It has ended, or is being cancelled.
+    """
+    _check_goes_on(status, "resume")
+    if status.state in (job_pb2.JOB_STATE_SUSPENDING, job_pb2.JOB_STATE_SUSPENDED):
+        status.state = job_pb2.JOB_STATE_QUEUED
+        status.message = ""
+        status.ClearField("progress")
+
+
+def _rest(status: job_pb2.JobStatus) -> None:
+    status.state = job_pb2.JOB_STATE_SUSPENDED
+    status.message = "until it is resumed"
+    for field in ("rate_per_second", "time_left"):
+        status.progress.ClearField(field)
+
+
+def _check_goes_on(status: job_pb2.JobStatus, verb: str) -> None:
+    if is_final(status.state):
+        name = job_pb2.JobState.Name(status.state)
+        raise WrongState(f"the job has ended ({name}): there is nothing to {verb}")
+    if status.state == job_pb2.JOB_STATE_CANCELLING:
+        raise WrongState(f"the job is being cancelled: it is too late to {verb} it")
 
 
 def _end(status: job_pb2.JobStatus, state: job_pb2.JobState.ValueType, message: str) -> None:

@@ -62,7 +62,7 @@ class Phase(StrEnum):
     """What a launcher sees of an attempt."""
 
     ABSENT = "absent"
-    """Not all of its workers were started; `start` starts those that are missing."""
+    """Not all of its workers were started, or they were suspended; `start` starts those that are missing."""
 
     RUNNING = "running"
     """Its workers run, or wait for a place to run."""
@@ -126,6 +126,16 @@ class Launcher(Protocol):
             job: The job's key.
             attempt: Which attempt.
             done: Whether its outcome is there, so that its workers are about to end by themselves.
+        """
+
+    async def suspend(self, job: str, attempt: int) -> int:
+        """End what still runs of an attempt, as `stop` does, so that `start` begins the next one.
+
+        It may be called again. Returns, when all workers have ended, how many attempts of the job workers
+        have begun: where they are not told their number, fewer may be than were asked for.
+
+        Raises:
+            WrongState: Somebody else decides when the job runs.
         """
 
     async def clean(self, job: str) -> None:

@@ -76,6 +76,11 @@ class ProcessLauncher:
         for scratch in folder.glob("scratch-*"):
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
+    async def suspend(self, job: str, attempt: int) -> int:
+        """End what still runs of an attempt; processes are told its number, so it has begun."""
+        await self.stop(job, attempt)
+        return attempt
+
     async def clean(self, job: str) -> None:
         """Remove every trace of a job, logs included, and end what still runs of it."""
         folder = self._folder(job)

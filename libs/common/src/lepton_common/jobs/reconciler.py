@@ -75,6 +75,10 @@ class Reconciler(Generic[M]):
                 return await self._follow(job)
             case job_pb2.JOB_STATE_CANCELLING:
                 return await self._cancel(job)
+            case job_pb2.JOB_STATE_SUSPENDING:
+                return await self._suspend(job)
+            case job_pb2.JOB_STATE_SUSPENDED:
+                return await self._rest(job)
             case _:
                 return Step.MOVED
 
@@ -84,12 +88,18 @@ class Reconciler(Generic[M]):
         await asyncio.to_thread(self._objects.delete_prefix, files.prefix(life.key(job)))
 
     async def _start(self, job: M) -> Step:
+        key, attempt = life.key(job), job.status.attempt
+        seen = await self._launcher.observe(key, attempt) if attempt else Observation(Phase.ABSENT)
+        if seen.error is not None:
+            return await self._over(job, seen.error)
         work = await self._ask(job, self._kind.launch(job))
         if isinstance(work, LeptonError):
             return await self._refuse(job, work)
+        # One that was resumed soon after its suspension may have workers that are about to end.
+        begun = await self._launcher.suspend(key, attempt) if attempt else 0
         # Written down first: from here on a service that comes after this one looks for the worker.
-        if await self._change(job, lambda stored: life.start(stored.status)):
-            await self._launch(job, job.status.attempt + 1, work=work)
+        if await self._change(job, lambda stored: life.start(stored.status, begun=begun)):
+            await self._launch(job, begun + 1, work=work)
         return Step.MOVED
 
     async def _follow(self, job: M) -> Step:
@@ -109,10 +119,8 @@ class Reconciler(Generic[M]):
         await self._launcher.stop(key, attempt, done=outcome is not None)
         # What a worker wrote while it was being stopped counts too.
         outcome = outcome or await asyncio.to_thread(files.read_outcome, self._objects, key, attempt)
-        if outcome is None and isinstance(seen.error, Cancelled):
-            return await self._give_up(job, seen.error)
         if outcome is None and seen.error is not None:
-            return await self._refuse(job, seen.error, waits=False)
+            return await self._over(job, seen.error)
         if outcome is None:
             return await self._lose(job, seen)
         return await self._end(job, report, outcome=outcome)
@@ -145,6 +153,12 @@ class Reconciler(Generic[M]):
         )
         return Step.LOST
 
+    async def _over(self, job: M, reason: LeptonError) -> Step:
+        """End a job that has ended where its workers run."""
+        if isinstance(reason, Cancelled):
+            return await self._give_up(job, reason)
+        return await self._refuse(job, reason, waits=False)
+
     async def _give_up(self, job: M, reason: Cancelled) -> Step:
         """End a job that somebody has stopped where its workers run."""
 
@@ -172,6 +186,45 @@ class Reconciler(Generic[M]):
                 return Step.MOVED
         await self._change(job, lambda stored: life.cancelled(stored.status))
         return Step.MOVED
+
+    async def _suspend(self, job: M) -> Step:
+        key, attempt = life.key(job), job.status.attempt
+        seen = await self._launcher.observe(key, attempt)
+        if seen.attempt > attempt:
+            return await self._catch_up(job, seen)
+        if seen.error is None:
+            try:
+                await self._launcher.suspend(key, attempt)
+            except WrongState as error:
+                reason = error.message
+                await self._change(job, lambda stored: life.not_suspended(stored.status, reason))
+                return Step.MOVED
+        outcome = await asyncio.to_thread(files.read_outcome, self._objects, key, attempt)
+        report = await asyncio.to_thread(files.read_report, self._objects, key, attempt)
+        # Work that was done before its worker was asked to stop is done.
+        if outcome is not None:
+            await self._launcher.stop(key, attempt, done=True)
+            return await self._end(job, report, outcome=outcome)
+        if seen.error is not None:
+            return await self._over(job, seen.error)
+
+        def rest(stored: M) -> None:
+            if report:
+                life.advance(stored.status, report.progress, report.metrics)
+            life.suspended(stored.status)
+
+        await self._change(job, rest)
+        return Step.MOVED
+
+    async def _rest(self, job: M) -> Step:
+        """Keep a suspended job without workers, unless it was ended where they ran."""
+        key, attempt = life.key(job), job.status.attempt
+        seen = await self._launcher.observe(key, attempt)
+        if seen.error is not None:
+            return await self._over(job, seen.error)
+        if seen.phase == Phase.RUNNING:
+            await self._launcher.suspend(key, attempt)
+        return Step.WATCHED
 
     async def _end(self, job: M, report: files.Report | None, *, outcome: files.Outcome) -> Step:
         finish = outcome.error or await self._finish(job, report, outcome=outcome)

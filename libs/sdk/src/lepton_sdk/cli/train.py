@@ -231,6 +231,27 @@ async def logs(client: Client, output: Output, job: str) -> None:
         click.echo(log.text.rstrip())
 
 
+@command.command()
+@click.argument("job")
+@connected
+async def suspend(client: Client, output: Output, job: str) -> None:
+    """Stop the workers of JOB until it is resumed.
+
+    They keep their last step. The job leaves its place to others.
+    """
+    asked = await client.training.suspend(full_name("trainingJobs", job))
+    output.done(f"{asked.name}: {state_name(asked).lower()}", {"state": state_name(asked)})
+
+
+@command.command()
+@click.argument("job")
+@connected
+async def resume(client: Client, output: Output, job: str) -> None:
+    """Let JOB, which is suspended, go on from its last step."""
+    asked = await client.training.resume(full_name("trainingJobs", job))
+    output.done(f"{asked.name}: {state_name(asked).lower()}", {"state": state_name(asked)})
+
+
 def describe(output: Output, job: training_pb2.TrainingJob) -> None:
     """Print a training job for a person."""
     click.echo(f"{job.name}: {state_name(job).lower()} {job.status.message}".rstrip())

@@ -91,6 +91,20 @@ class TrainingServicer:
         job = await api.cancel(self._jobs, request.name, controller=self._controller)
         return training_pb2.CancelTrainingJobResponse(training_job=job)
 
+    async def SuspendTrainingJob(
+        self, request: training_pb2.SuspendTrainingJobRequest, context: Any
+    ) -> training_pb2.SuspendTrainingJobResponse:
+        """Stops the workers of the training job until it is resumed."""
+        job = await api.suspend(self._jobs, request.name, etag=request.etag, controller=self._controller)
+        return training_pb2.SuspendTrainingJobResponse(training_job=job)
+
+    async def ResumeTrainingJob(
+        self, request: training_pb2.ResumeTrainingJobRequest, context: Any
+    ) -> training_pb2.ResumeTrainingJobResponse:
+        """Puts a suspended training job back into the queue."""
+        job = await api.resume(self._jobs, request.name, etag=request.etag, controller=self._controller)
+        return training_pb2.ResumeTrainingJobResponse(training_job=job)
+
     async def ReadTrainingJobLogs(
         self, request: training_pb2.ReadTrainingJobLogsRequest, context: Any
     ) -> AsyncIterator[training_pb2.ReadTrainingJobLogsResponse]:

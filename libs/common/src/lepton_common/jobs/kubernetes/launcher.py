@@ -8,9 +8,7 @@ What is where is known from three watches, never from a call for one job.
 """
 
 import asyncio
-import json
 import logging
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
@@ -21,14 +19,15 @@ from typing import Any
 from lepton.job.v1 import job_pb2
 from lepton_common.errors import AlreadyExists, LeptonError, NotFound
 from lepton_common.jobs import files
-from lepton_common.jobs import job as life
 from lepton_common.jobs.kubernetes import names
 from lepton_common.jobs.kubernetes.capacity import Capacity
 from lepton_common.jobs.kubernetes.cluster import Cluster, Document
 from lepton_common.jobs.kubernetes.informer import Informer
 from lepton_common.jobs.kubernetes.manifest import job_manifest, service_manifest
 from lepton_common.jobs.kubernetes.observing import DELETED, observe
+from lepton_common.jobs.kubernetes.showing import shown
 from lepton_common.jobs.kubernetes.sight import SeenEvent, SeenJob, SeenPod, see_event, see_job, see_pod
+from lepton_common.jobs.kubernetes.suspension import check_ours, hold, let_go
 from lepton_common.jobs.kubernetes.sweep import sweep
 from lepton_common.jobs.launcher import LOG_BYTES, Launch, Log, Observation, Phase
 from lepton_common.objects import ObjectStore
@@ -129,7 +128,10 @@ class KubernetesLauncher:
     async def start(self, launch: Launch) -> None:
         """Start what is not there yet of an attempt; nothing of one that was started or stopped."""
         await self._synced()
-        if (seen := self._seen(launch.job)) is not None and not seen.ours:
+        seen = self._seen(launch.job)
+        if seen is not None and seen.held:
+            await let_go(self._cluster, seen)
+        if seen is not None and not seen.ours:
             # A user has started it; its workers wait for what was just written down.
             await self._mark_launched(launch.job)
             return
@@ -181,9 +183,40 @@ class KubernetesLauncher:
             await asyncio.sleep(_LOOK_SECONDS)
         if (seen := self._seen(job)) is None or seen.ended:
             return
+        await self._delete(seen)
+
+    async def _delete(self, seen: SeenJob) -> None:
+        """Delete a Job, and return when it is gone with its pods."""
         await self._cluster.delete(self._cluster.path("jobs", seen.name), foreground=True)
-        while self._seen(job) is not None:
+        while self._seen(seen.key) is not None:
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _is_at_rest(self, job: SeenJob) -> bool:
+        """Say whether a Job that is to have no pods has none, or has ended meanwhile."""
+        over = all(pod.phase in ("Succeeded", "Failed") for pod in self._pods_of[job.name].values())
+        return bool(job.ended) or (job.held and over)
+
+    async def suspend(self, job: str, attempt: int) -> int:
+        """End what still runs of an attempt, so that `start` begins the next one; see `suspension`.
+
+        Returns, when no pod of the job runs any more, how many attempts worker 0 has begun.
+        """
+        await self._synced()
+        if (seen := self._seen(job)) is not None and not seen.ended:
+            if seen.queue:
+                check_ours(seen)
+                for pod in [*self._pods_of[seen.name].values()]:
+                    # The logs of a Job that is being deleted are not kept.
+                    if not _is_over(pod):
+                        await self._keep_log(pod)
+                # First: from here on a Job that is not there was not deleted by a user.
+                await self._unmark_launched(job)
+                await self._delete(seen)
+            elif not seen.held:
+                await hold(self._cluster, seen)
+            while (seen := self._seen(job)) is not None and not self._is_at_rest(seen):
+                await asyncio.sleep(_LOOK_SECONDS)
+        return (await asyncio.to_thread(files.latest_claim, self._objects, job))[0]
 
     async def clean(self, job: str) -> None:
         """Remove the Job of a job, and all that belongs to it."""
@@ -224,7 +257,7 @@ class KubernetesLauncher:
         if status.state == state and time.monotonic() - at < _SHOW_SECONDS:
             return
         self._shown[job] = status.state, time.monotonic()
-        labels, annotation = _shown(status)
+        labels, annotation = shown(status)
         document = {"metadata": {"labels": labels, "annotations": {names.STATUS_ANNOTATION: annotation}}}
         with suppress(NotFound):
             await self._cluster.patch(self._cluster.path("jobs", seen.name), document)
@@ -240,6 +273,10 @@ class KubernetesLauncher:
     async def _mark_launched(self, job: str) -> None:
         await asyncio.to_thread(files.mark_launched, self._objects, job)
         self._launched.add(job)
+
+    async def _unmark_launched(self, job: str) -> None:
+        self._launched.discard(job)
+        await asyncio.to_thread(files.unmark_launched, self._objects, job)
 
     async def _was_launched(self, job: str) -> bool:
         """Say whether a job's workers were given to the cluster, which does not change any more."""
@@ -342,22 +379,3 @@ class KubernetesLauncher:
 
 def _is_over(pod: SeenPod) -> bool:
     return pod.phase in ("Succeeded", "Failed") or pod.deletion_due > 0
-
-
-def _shown(status: job_pb2.JobStatus) -> tuple[dict[str, str], str]:
-    """A job's state as labels, whose values may be few characters, and as an annotation, JSON."""
-    state = job_pb2.JobState.Name(status.state).removeprefix("JOB_STATE_").lower()
-    progress = status.progress
-    how_far = f"{progress.done}-of-{progress.total}-{progress.unit}" if progress.total else progress.phase
-    labels = {
-        names.STATE_LABEL: "waiting" if life.waits_for(status) else state,
-        names.PROGRESS_LABEL: re.sub(r"[^A-Za-z0-9._-]+", "-", how_far)[:63].strip("-_."),
-    }
-    told = {
-        "state": state,
-        "attempt": status.attempt,
-        "message": status.message,
-        "progress": f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}".strip(),
-        "metrics": {series.name: series.points[-1].value for series in status.metrics if series.points},
-    }
-    return labels, json.dumps(told)

@@ -9,6 +9,9 @@ JOB_ANNOTATION = "lepton.dev/job"
 STATUS_ANNOTATION = "lepton.dev/status"
 """Annotation of every Job of ours: the state of the job, JSON."""
 
+SUSPENDED_ANNOTATION = "lepton.dev/suspended"
+"""Annotation of a Job that is suspended because its job is: nobody else's business to start."""
+
 STATE_LABEL = "lepton.dev/state"
 PROGRESS_LABEL = "lepton.dev/progress"
 """Labels of every Job of ours, for `kubectl get jobs -L lepton.dev/state,lepton.dev/progress`."""

@@ -32,6 +32,8 @@ def observe(
     cause = last_loss(pods, workers=job.workers)
     if job.ended:
         return Observation(Phase.ENDED, cause, attempt=attempt, error=_final(job, cause))
+    if job.held:
+        return Observation(Phase.ABSENT, attempt=attempt)
     active = [pod for pod in pods if pod.phase in ("Pending", "Running") and not pod.deletion_due]
     waits_for = _waits_for(job, active, forbidden=forbidden, explain=explain)
     return Observation(Phase.RUNNING, waits_for, attempt=attempt)

@@ -33,6 +33,7 @@ class SeenJob:
         annotations: Those of this project.
         workers: How many pods work together.
         suspended: Whether it may have no pods.
+        queue: The queue of Kueue that decides whether it may; empty for none.
         ended: "Complete", "Failed", or empty.
         reason: Why it has failed, for a program. Example: "BackoffLimitExceeded".
         message: Why it has failed, for a person.
@@ -47,11 +48,17 @@ class SeenJob:
     annotations: dict[str, str] = field(default_factory=dict)
     workers: int = 1
     suspended: bool = False
+    queue: str = ""
     ended: str = ""
     reason: str = ""
     message: str = ""
     deleting: bool = False
     ours: bool = True
+
+    @property
+    def held(self) -> bool:
+        """Whether it is suspended because its job is, and not by Kueue or with kubectl."""
+        return self.suspended and names.SUSPENDED_ANNOTATION in self.annotations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +150,7 @@ def see_job(document: Document, *, collection: str, label: str) -> SeenJob:
         annotations=annotations,
         workers=spec.get("completions") or 1,
         suspended=bool(spec.get("suspend")),
+        queue=metadata.get("labels", {}).get(names.QUEUE_LABEL, ""),
         ended=ended,
         reason=ends[ended].get("reason", "") if ended else "",
         message=ends[ended].get("message", "") if ended else "",

@@ -27,15 +27,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17lepton/job/v1/job.proto\x12\rlepton.job.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x8b\x01\n\x08Progress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x17\n\x0frate_per_second\x18\x05 \x01(\x01\x12,\n\ttime_left\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"*\n\x0bMetricPoint\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01\"H\n\x0cMetricSeries\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06points\x18\x02 \x03(\x0b\x32\x1a.lepton.job.v1.MetricPoint\"\xaf\x02\n\tJobStatus\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.lepton.job.v1.JobState\x12\x0f\n\x07message\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x08progress\x18\x05 \x01(\x0b\x32\x17.lepton.job.v1.Progress\x12,\n\x07metrics\x18\x06 \x03(\x0b\x32\x1b.lepton.job.v1.MetricSeries\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17lepton/job/v1/job.proto\x12\rlepton.job.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x8b\x01\n\x08Progress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x17\n\x0frate_per_second\x18\x05 \x01(\x01\x12,\n\ttime_left\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"*\n\x0bMetricPoint\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01\"H\n\x0cMetricSeries\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06points\x18\x02 \x03(\x0b\x32\x1a.lepton.job.v1.MetricPoint\"\xc4\x02\n\tJobStatus\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.lepton.job.v1.JobState\x12\x0f\n\x07message\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x08progress\x18\x05 \x01(\x0b\x32\x17.lepton.job.v1.Progress\x12,\n\x07metrics\x18\x06 \x03(\x0b\x32\x1b.lepton.job.v1.MetricSeries\x12!\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x13\n\x0bsuspensions\x18\t \x01(\x05*\xe7\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x18\n\x14JOB_STATE_SUSPENDING\x10\x07\x12\x17\n\x13JOB_STATE_SUSPENDED\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lepton.job.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=699
-  _globals['_JOBSTATE']._serialized_end=879
+  _globals['_JOBSTATE']._serialized_start=720
+  _globals['_JOBSTATE']._serialized_end=951
   _globals['_PROGRESS']._serialized_start=133
   _globals['_PROGRESS']._serialized_end=272
   _globals['_METRICPOINT']._serialized_start=274
@@ -43,5 +43,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICSERIES']._serialized_start=318
   _globals['_METRICSERIES']._serialized_end=390
   _globals['_JOBSTATUS']._serialized_start=393
-  _globals['_JOBSTATUS']._serialized_end=696
+  _globals['_JOBSTATUS']._serialized_end=717
 # @@protoc_insertion_point(module_scope)

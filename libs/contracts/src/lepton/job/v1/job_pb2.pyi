@@ -42,6 +42,10 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     """Ended without output; `error` says why."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 6
     """Stopped on request."""
+    JOB_STATE_SUSPENDING: _JobState.ValueType  # 7
+    """Suspension was asked for; the worker has not ended yet."""
+    JOB_STATE_SUSPENDED: _JobState.ValueType  # 8
+    """No worker runs, and none is started before the job is resumed."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """Where a job is in its life:
@@ -51,7 +55,11 @@ class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
             +----------+-> CANCELLING -> CANCELLED
 
     A worker that is lost takes a job from RUNNING back to QUEUED with the next
-    attempt, until its attempts are spent.
+    attempt, until its attempts are spent. A job that can be suspended also goes
+
+        RUNNING -> SUSPENDING -> SUSPENDED -> QUEUED
+
+    and from QUEUED to SUSPENDED at once; from both it can be cancelled.
     """
 
 JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
@@ -68,6 +76,10 @@ JOB_STATE_FAILED: JobState.ValueType  # 5
 """Ended without output; `error` says why."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 6
 """Stopped on request."""
+JOB_STATE_SUSPENDING: JobState.ValueType  # 7
+"""Suspension was asked for; the worker has not ended yet."""
+JOB_STATE_SUSPENDED: JobState.ValueType  # 8
+"""No worker runs, and none is started before the job is resumed."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
@@ -184,12 +196,15 @@ class JobStatus(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    SUSPENSIONS_FIELD_NUMBER: _builtins.int
     state: Global___JobState.ValueType
     """Where the job is in its life."""
     message: _builtins.str
     """One sentence for a person. Example: "attempt 2: the worker was lost"."""
     attempt: _builtins.int
     """Number of the current or last attempt, from 1; 0 before the first."""
+    suspensions: _builtins.int
+    """Attempts that were ended by a suspension: they do not count as lost."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the first worker was started."""
@@ -221,10 +236,11 @@ class JobStatus(_message.Message):
         metrics: _abc.Iterable[Global___MetricSeries] | None = ...,
         error: _status_pb2.Status | None = ...,
         attempt: _builtins.int = ...,
+        suspensions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "end_time", b"end_time", "error", b"error", "message", b"message", "metrics", b"metrics", "progress", b"progress", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "end_time", b"end_time", "error", b"error", "message", b"message", "metrics", b"metrics", "progress", b"progress", "start_time", b"start_time", "state", b"state", "suspensions", b"suspensions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,16 @@ class TrainingServiceStub:
                 request_serializer=lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobRequest.SerializeToString,
                 response_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.SuspendTrainingJob = channel.unary_unary(
+                '/lepton.training.v1.TrainingService/SuspendTrainingJob',
+                request_serializer=lepton_dot_training_dot_v1_dot_training__pb2.SuspendTrainingJobRequest.SerializeToString,
+                response_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.SuspendTrainingJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeTrainingJob = channel.unary_unary(
+                '/lepton.training.v1.TrainingService/ResumeTrainingJob',
+                request_serializer=lepton_dot_training_dot_v1_dot_training__pb2.ResumeTrainingJobRequest.SerializeToString,
+                response_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.ResumeTrainingJobResponse.FromString,
+                _registered_method=True)
         self.ReadTrainingJobLogs = channel.unary_stream(
                 '/lepton.training.v1.TrainingService/ReadTrainingJobLogs',
                 request_serializer=lepton_dot_training_dot_v1_dot_training__pb2.ReadTrainingJobLogsRequest.SerializeToString,
@@ -118,6 +128,24 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendTrainingJob(self, request, context):
+        """Stops the workers of the training job, which keep their last step, and starts none
+        before the job is resumed. Does nothing to one that is suspended. One that has ended
+        or is being cancelled is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTrainingJob(self, request, context):
+        """Puts a suspended training job back into the queue: it goes on from its last step, to
+        the weights that it would have had anyway. Does nothing to one that is not suspended.
+        One that has ended or is being cancelled is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadTrainingJobLogs(self, request, context):
         """Sends what the workers wrote to their standard output and error, also those that were
         lost: the last MiB of each.
@@ -167,6 +195,16 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.CancelTrainingJob,
                     request_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobRequest.FromString,
                     response_serializer=lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobResponse.SerializeToString,
+            ),
+            'SuspendTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendTrainingJob,
+                    request_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.SuspendTrainingJobRequest.FromString,
+                    response_serializer=lepton_dot_training_dot_v1_dot_training__pb2.SuspendTrainingJobResponse.SerializeToString,
+            ),
+            'ResumeTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTrainingJob,
+                    request_deserializer=lepton_dot_training_dot_v1_dot_training__pb2.ResumeTrainingJobRequest.FromString,
+                    response_serializer=lepton_dot_training_dot_v1_dot_training__pb2.ResumeTrainingJobResponse.SerializeToString,
             ),
             'ReadTrainingJobLogs': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadTrainingJobLogs,
@@ -321,6 +359,60 @@ class TrainingService:
             '/lepton.training.v1.TrainingService/CancelTrainingJob',
             lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobRequest.SerializeToString,
             lepton_dot_training_dot_v1_dot_training__pb2.CancelTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lepton.training.v1.TrainingService/SuspendTrainingJob',
+            lepton_dot_training_dot_v1_dot_training__pb2.SuspendTrainingJobRequest.SerializeToString,
+            lepton_dot_training_dot_v1_dot_training__pb2.SuspendTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lepton.training.v1.TrainingService/ResumeTrainingJob',
+            lepton_dot_training_dot_v1_dot_training__pb2.ResumeTrainingJobRequest.SerializeToString,
+            lepton_dot_training_dot_v1_dot_training__pb2.ResumeTrainingJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,16 @@ class TrainingServiceStub:
     """Sends the training job now and after every change, until it has ended."""
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.CancelTrainingJobRequest, _training_pb2.CancelTrainingJobResponse]
     """Asks the training job to stop. Does nothing to one that has ended."""
+    SuspendTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.SuspendTrainingJobRequest, _training_pb2.SuspendTrainingJobResponse]
+    """Stops the workers of the training job, which keep their last step, and starts none
+    before the job is resumed. Does nothing to one that is suspended. One that has ended
+    or is being cancelled is refused.
+    """
+    ResumeTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.ResumeTrainingJobRequest, _training_pb2.ResumeTrainingJobResponse]
+    """Puts a suspended training job back into the queue: it goes on from its last step, to
+    the weights that it would have had anyway. Does nothing to one that is not suspended.
+    One that has ended or is being cancelled is refused.
+    """
     ReadTrainingJobLogs: _grpc.UnaryStreamMultiCallable[_training_pb2.ReadTrainingJobLogsRequest, _training_pb2.ReadTrainingJobLogsResponse]
     """Sends what the workers wrote to their standard output and error, also those that were
     lost: the last MiB of each.
@@ -71,6 +81,16 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """Sends the training job now and after every change, until it has ended."""
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.CancelTrainingJobRequest, _training_pb2.CancelTrainingJobResponse]  # type: ignore[assignment]
     """Asks the training job to stop. Does nothing to one that has ended."""
+    SuspendTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.SuspendTrainingJobRequest, _training_pb2.SuspendTrainingJobResponse]  # type: ignore[assignment]
+    """Stops the workers of the training job, which keep their last step, and starts none
+    before the job is resumed. Does nothing to one that is suspended. One that has ended
+    or is being cancelled is refused.
+    """
+    ResumeTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.ResumeTrainingJobRequest, _training_pb2.ResumeTrainingJobResponse]  # type: ignore[assignment]
+    """Puts a suspended training job back into the queue: it goes on from its last step, to
+    the weights that it would have had anyway. Does nothing to one that is not suspended.
+    One that has ended or is being cancelled is refused.
+    """
     ReadTrainingJobLogs: _aio.UnaryStreamMultiCallable[_training_pb2.ReadTrainingJobLogsRequest, _training_pb2.ReadTrainingJobLogsResponse]  # type: ignore[assignment]
     """Sends what the workers wrote to their standard output and error, also those that were
     lost: the last MiB of each.
@@ -124,6 +144,28 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.CancelTrainingJobResponse, _abc.Awaitable[_training_pb2.CancelTrainingJobResponse]]:
         """Asks the training job to stop. Does nothing to one that has ended."""
+
+    @_abc_1.abstractmethod
+    def SuspendTrainingJob(
+        self,
+        request: _training_pb2.SuspendTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.SuspendTrainingJobResponse, _abc.Awaitable[_training_pb2.SuspendTrainingJobResponse]]:
+        """Stops the workers of the training job, which keep their last step, and starts none
+        before the job is resumed. Does nothing to one that is suspended. One that has ended
+        or is being cancelled is refused.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeTrainingJob(
+        self,
+        request: _training_pb2.ResumeTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_pb2.ResumeTrainingJobResponse, _abc.Awaitable[_training_pb2.ResumeTrainingJobResponse]]:
+        """Puts a suspended training job back into the queue: it goes on from its last step, to
+        the weights that it would have had anyway. Does nothing to one that is not suspended.
+        One that has ended or is being cancelled is refused.
+        """
 
     @_abc_1.abstractmethod
     def ReadTrainingJobLogs(
