@@ -22,6 +22,11 @@ LOAD = Path(__file__).with_name("load.py")
 PYTHON = "/venv/bin/python"
 ENDPOINT = "demo-digits"
 """What the story calls its endpoint."""
+KINDS = (
+    "deployments,jobs,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,"
+    "persistentvolumeclaims,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers"
+)
+"""All that a release may have in its namespace."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class Release(Namespace):
         self.run("upgrade", self.release, str(CHART), *self._values(), *waiting, *arguments)
         if wait:
             self.settle()
+
+    def rollback(self) -> None:
+        """Go back to the revision before, and wait until everything is ready."""
+        self.run("rollback", self.release, "--wait", "--timeout", "3m")
+        self.settle()
 
     def settle(self) -> None:
         """Wait until the pods that were replaced are gone."""
@@ -82,6 +92,11 @@ class Release(Namespace):
         if component:
             selector += f",app.kubernetes.io/component={component}"
         return [pod for pod in self.objects("pods", "--selector", selector) if not ready or is_ready(pod)]
+
+    def servers(self, pool: str) -> list[dict[str, Any]]:
+        """The pods of an inference pool."""
+        pods = self.services("inference")
+        return [pod for pod in pods if pod["metadata"]["labels"]["lepton.dev/pool"] == pool]
 
     def jobs(self, *arguments: str) -> list[dict[str, Any]]:
         """The pods of Jobs."""

@@ -4,14 +4,9 @@ import pytest
 
 from ..cluster import Namespace, run
 from .conftest import placed
-from .release import CHART, ENDPOINT, Pod, Release, sleeper, start
+from .release import CHART, ENDPOINT, KINDS, Pod, Release, sleeper, start
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
-
-KINDS = (
-    "deployments,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,jobs,"
-    "persistentvolumeclaims,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers"
-)
 
 
 def test_a_failed_upgrade_leaves_the_old_release_serving(
@@ -25,8 +20,7 @@ def test_a_failed_upgrade_leaves_the_old_release_serving(
                 *("--wait", "--timeout", "25s"),
             )
         assert sorted(pod["metadata"]["uid"] for pod in release.services(ready=True)) == before
-        release.run("rollback", "lepton", "--wait", "--timeout", "3m")
-        release.settle()
+        release.rollback()
     load.assert_unharmed()
 
 
@@ -47,8 +41,7 @@ def test_a_first_try_with_one_volume(helm3: str) -> None:
     embedded.story()
     # What was made outlives every pod, in upgrades and on the way back.
     embedded.upgrade("--set", "global.server.logLevel=DEBUG")
-    embedded.run("rollback", "lepton", "--wait", "--timeout", "3m")
-    embedded.settle()
+    embedded.rollback()
     pod = start(embedded, sleeper(embedded.test_pod(), "client", {"lepton.dev/client": "true"}))
     assert [each["name"] for each in pod.lepton("endpoint", "list")] == [f"endpoints/{ENDPOINT}"]
     embedded.kubectl("delete", "pod", "client", "--now")

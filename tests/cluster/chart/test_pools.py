@@ -30,12 +30,11 @@ async def test_a_pool_whose_gpu_does_not_exist_says_so(release: Release, client:
     with client.load(endpoint) as load:
         selector = {"nvidia.com/gpu.product": "NVIDIA-B200"}
         release.upgrade(*pool("b200", count=2, imageSuffix="", nodeSelector=selector), wait=False)
-        await eventually(lambda: "NVIDIA-B200" in reason(client, "b200"), seconds=60)
-        (told,) = [each for each in client.lepton("status")["pools"] if each["name"] == "b200"]
+        await eventually(lambda: "NVIDIA-B200" in told_of(client, "b200").get("message", ""), seconds=60)
+        told = told_of(client, "b200")
         assert (told.get("ready", 0), told["wanted"]) == (0, 1)
         # The pools that have their nodes go on.
-        release.run("rollback", "lepton", "--wait")
-        release.settle()
+        release.rollback()
     load.assert_unharmed()
 
 
@@ -57,7 +56,7 @@ async def _place(release: Release, client: Pod) -> None:
     gpu = {"count": 4, "imageSuffix": "", "nodeSelector": selector, "tolerations": SIMULATED}
     worker = {"gpu": {**gpu, "count": 8}, "podAnnotations": {"lepton.dev/simulated-seconds": "600"}}
     release.upgrade(*pool("a100", **gpu), *("--set-json", f"trainer.worker={json.dumps(worker)}"))
-    (server,) = inference_on(release, "a100")
+    (server,) = release.servers("a100")
     assert labels_of(release, server)["nvidia.com/gpu.product"] == A100
     # Four workers, a node's GPUs each. One node is half taken by the server: three find a place, and of the
     # fourth the status says why it does not.
@@ -82,20 +81,13 @@ def placed_workers(release: Release, job: str) -> list[dict[str, Any]]:
     return [pod for pod in pods if pod["spec"].get("nodeName") and "deletionTimestamp" not in pod["metadata"]]
 
 
-def inference_on(release: Release, name: str) -> list[dict[str, Any]]:
-    """The pods of a pool."""
-    return [
-        pod for pod in release.services("inference") if pod["metadata"]["labels"]["lepton.dev/pool"] == name
-    ]
-
-
 def status(client: Pod, job: str) -> dict[str, Any]:
     """How a training is."""
     found: dict[str, Any] = client.lepton("train", "show", job)["status"]
     return found
 
 
-def reason(client: Pod, name: str) -> str:
-    """What `lepton status` says of a pool."""
-    pools = client.lepton("status")["pools"]
-    return next((each.get("message", "") for each in pools if each["name"] == name), "")
+def told_of(client: Pod, name: str) -> dict[str, Any]:
+    """What `lepton status` says of a pool; nothing while it does not know it."""
+    pools: list[dict[str, Any]] = client.lepton("status")["pools"]
+    return next((each for each in pools if each["name"] == name), {})

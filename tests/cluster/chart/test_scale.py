@@ -6,7 +6,6 @@ import pytest
 
 from ..cluster import eventually
 from .release import Pod, Release, is_ready
-from .test_pools import inference_on
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 
@@ -56,7 +55,7 @@ async def test_the_number_of_servers_follows_the_load(release: Release, client: 
 
 def on_default(release: Release) -> list[str]:
     """The addresses of the ready servers of the pool `default`."""
-    return [pod["status"]["podIP"] for pod in inference_on(release, "default") if is_ready(pod)]
+    return [pod["status"]["podIP"] for pod in release.servers("default") if is_ready(pod)]
 
 
 def answered(release: Release, client: Pod) -> dict[str, float]:

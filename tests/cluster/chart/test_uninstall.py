@@ -2,14 +2,9 @@
 
 import pytest
 
-from .release import Pod, Release
+from .release import KINDS, Pod, Release
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
-
-KINDS = (
-    "deployments,jobs,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,"
-    "persistentvolumeclaims,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers"
-)
 
 
 def test_nothing_is_left_of_what_was_uninstalled(release: Release, client: Pod) -> None:
