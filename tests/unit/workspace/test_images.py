@@ -4,12 +4,13 @@ import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 LABELS = ("title", "description", "version", "revision")
@@ -130,14 +131,26 @@ def test_the_entry_point_is_in_the_code(build: Build) -> None:
 
 @every
 def test_an_image_has_the_members_that_its_own_needs(build: Build) -> None:
-    needed = {f"lepton-{build.dockerfile.parent.name}"}
     projects = {}
     for path in ROOT.glob("*/*/pyproject.toml"):
         project = tomllib.loads(path.read_text())["project"]
-        lines = chain(project["dependencies"], *project.get("optional-dependencies", {}).values())
-        projects[project["name"]] = {
-            found[0] for line in lines if (found := re.match(r"lepton-[a-z-]+", line)) is not None
-        }
-    while missing := set().union(*(projects[name] for name in needed)) - needed:
-        needed |= missing
+        projects[project["name"]] = project
+    own = f"lepton-{build.dockerfile.parent.name}"
+    extras_of_own = ",".join(projects[own].get("optional-dependencies", {}))
+    reached: set[str] = set()
+    waiting = {f"{own}[{extras_of_own}]"}
+    while waiting:
+        reached |= waiting
+        waiting = {line for told in waiting for line in _members_asked_for(told, projects)} - reached
+    needed = {Requirement(told).name for told in reached}
     assert {f"lepton-{Path(member).name}" for member in build.members} == needed
+
+
+def _members_asked_for(told: str, projects: Mapping[str, Any]) -> Iterator[str]:
+    """The requirements of a requirement that are members themselves."""
+    requirement = Requirement(told)
+    project = projects[requirement.name]
+    lines = [*project["dependencies"]]
+    for extra in requirement.extras:
+        lines += project["optional-dependencies"][extra]
+    return (line for line in lines if Requirement(line).name in projects)
