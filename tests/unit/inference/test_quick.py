@@ -108,7 +108,7 @@ async def served(two_inputs: Path) -> AsyncIterator[Served]:
     """The model as the endpoint `m`."""
     model = load_model(two_inputs, options=RuntimeOptions(threads=1), registered=Signature())
 
-    async def load(version: Version, max_batch_size: int) -> Model:
+    async def load(version: Version, endpoint: Endpoint) -> Model:
         return model
 
     repository = Repository(load, limits=BatchLimits())

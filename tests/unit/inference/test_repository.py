@@ -271,10 +271,10 @@ async def test_loading_tries_again_what_had_failed(
 async def test_a_store_that_is_away_is_asked_again(loader: Loader, publish: Publish) -> None:
     away = [DependencyUnavailable("the object store could not be read")]
 
-    async def load(version: Version, max_batch_size: int) -> Model:
+    async def load(version: Version, endpoint: Endpoint) -> Model:
         if away:
             raise away.pop()
-        return await loader.load(version, max_batch_size)
+        return await loader.load(version, endpoint)
 
     repository = Repository(load, limits=BatchLimits())
     await serve(repository, (publish(1, 3), 1))

@@ -4,12 +4,12 @@ from inference import grpc_service_pb2 as pb
 from lepton.access.v1 import access_pb2
 from lepton_inference.api import service
 from lepton_inference.batcher import BatchLimits
-from lepton_inference.catalogue import Version
+from lepton_inference.catalogue import Endpoint, Version
 from lepton_inference.model import Model
 from lepton_inference.repository import Repository
 
 
-async def nothing_to_load(version: Version, max_batch_size: int) -> Model:
+async def nothing_to_load(version: Version, endpoint: Endpoint) -> Model:
     raise AssertionError(version)
 
 

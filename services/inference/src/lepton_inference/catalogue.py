@@ -3,11 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from lepton_common.errors import FieldViolation, InvalidField
 from lepton_common.manifests import Blob
 from lepton_inference.routing import Route
 from lepton_inference.signature import Signature
+
+Provider: TypeAlias = Literal["", "cpu", "cuda", "tensorrt"]
 
 MODEL_FILE = "model.onnx"
 DEFAULT_MAX_BATCH_SIZE = 32
@@ -36,8 +39,25 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Execution:
+    """How the versions of an endpoint run."""
+
+    instances: int = 1
+    """Runs of one version at a time."""
+
+    threads: int = 0
+    """Cores that one run may use. 0: as the server's settings say."""
+
+    provider: Provider = ""
+    """What runs them. Empty: as the server's settings say."""
+
+    warm_up_runs: int = 1
+    """Runs on batches of the largest size before a version answers."""
+
+
+@dataclass(frozen=True)
 class Endpoint:
-    """A name that answers, the versions behind it, and how its requests are batched.
+    """A name that answers, the versions behind it, and how its requests are batched and run.
 
     `name` is the id alone, the model name of clients; routes name versions by resource name.
     """
@@ -46,6 +66,11 @@ class Endpoint:
     routes: tuple[Route, ...]
     max_batch_size: int = DEFAULT_MAX_BATCH_SIZE
     max_delay_seconds: float = 0.0
+    preferred_batch_sizes: tuple[int, ...] = ()
+    """Records of a batch that need not wait for the delay, ascending."""
+    execution: Execution = Execution()
+    response_cache_bytes: int = 0
+    """Bytes of responses that are kept for requests that are the same. 0: none."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import weakref
 
 from lepton_common.errors import InvalidModel, NotFound
 from lepton_inference.artifacts import Artifacts
-from lepton_inference.catalogue import MODEL_FILE, Catalogue, Version
+from lepton_inference.catalogue import MODEL_FILE, Catalogue, Endpoint, Version
 from lepton_inference.model import Model, RuntimeOptions, load_model
 from lepton_inference.signature import Signature
 
@@ -21,8 +21,8 @@ class Loader:
         )
         self._one_at_a_time = asyncio.Lock()
 
-    async def load(self, version: Version, max_batch_size: int) -> Model:
-        """The version's model, warmed up for batches of that size.
+    async def load(self, version: Version, endpoint: Endpoint) -> Model:
+        """The version's model, warmed up for the batches of an endpoint.
 
         Raises:
             NotFound: the registry does not know the version.
@@ -40,7 +40,7 @@ class Loader:
             if model is None:
                 model = await asyncio.to_thread(self._fetch_and_load, version)
                 self._models[identity] = model
-            await asyncio.to_thread(model.warm_up, max_batch_size)
+            await asyncio.to_thread(model.warm_up, endpoint.max_batch_size)
         return model
 
     async def prune(self, catalogue: Catalogue) -> None:

@@ -17,7 +17,7 @@ class Repository:
     """
 
     def __init__(self, load: Load, *, limits: BatchLimits) -> None:
-        """`load` makes a model of a version for a batch size; `limits` are those of queues."""
+        """`load` makes a model of a version for an endpoint; `limits` are those of queues."""
         self._load = load
         self._limits = limits
         self._endpoints: dict[str, ServedEndpoint] = {}

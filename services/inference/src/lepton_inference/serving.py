@@ -20,7 +20,7 @@ from lepton_inference.routing import Route, choose
 
 logger = logging.getLogger(__name__)
 
-Load: TypeAlias = Callable[[Version, int], Awaitable[Model]]
+Load: TypeAlias = Callable[[Version, Endpoint], Awaitable[Model]]
 
 _UNLOADED = "unloaded on this server by request"
 _FIRST_RETRY_SECONDS = 1.0
@@ -30,7 +30,7 @@ _LAST_RETRY_SECONDS = 30.0
 class ServedEndpoint:
     """An endpoint, its deployments by version name, and the routes in force.
 
-    `load` makes a model of a version for a batch size; `limits` are those of queues, batches
+    `load` makes a model of a version for an endpoint; `limits` are those of queues, batches
     come from the endpoint. `on_change` is called whenever the state of a version changes.
     """
 
@@ -140,7 +140,7 @@ class ServedEndpoint:
         retry_seconds = _FIRST_RETRY_SECONDS
         while deployment.state is State.LOADING:
             try:
-                model = await self._load(deployment.version, self.endpoint.max_batch_size)
+                model = await self._load(deployment.version, self.endpoint)
                 await deployment.start(model, self._batching(self.endpoint))
             except DependencyUnavailable as error:
                 deployment.reason = str(error)
