@@ -110,7 +110,7 @@ test-cluster: setup build/tools/helm3 ## Test on the cluster that KUBECONFIG nam
 	pytest -m cluster --log-cli-level INFO --durations 12 tests/cluster
 
 bench-%: setup ## Measure what tests/benchmarks/%.py measures
-	python -P tests/benchmarks/$*.py
+	python tests/benchmarks/$*.py
 
 ## Images
 
