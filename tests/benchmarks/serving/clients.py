@@ -34,6 +34,11 @@ class Served:
     latencies: np.ndarray
     """Seconds that each took, float64."""
 
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return len(self.latencies) / self.seconds
+
 
 class Client(Protocol):
     """Sends requests of one record for one model, a number of them in flight."""

@@ -19,7 +19,7 @@ from inference import grpc_service_pb2_grpc as pb_grpc
 SERVER_CORE, LOAD_CORE = 0, 1
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 READY_SECONDS = 180
-STOP_SECONDS = 30
+STOP_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Server:
 def running(
     command: list[str], folder: Path, *, settings: Mapping[str, str], core: int = SERVER_CORE
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process on one core whose working directory is a new folder; what it says goes to `log` there.
+    """A process on one core in a folder, which is made where it is missing; what it says goes to `log` there.
 
     Its children end with it.
     """
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["taskset", "--cpu-list", str(core), *command],

@@ -55,11 +55,12 @@ class Registry:
 
 @contextmanager
 def run_registry(folder: Path) -> Iterator[Registry]:
-    """A registry whose records and objects lie in a folder, which is made."""
+    """A registry whose records and objects lie in a folder, which is made where it is missing."""
     objects = f"file://{folder}/objects"
     settings = _settings(DATABASE_URL=f"sqlite:///{folder}/records.db", OBJECT_STORE_URL=objects)
+    address = folder / "address"
+    address.unlink(missing_ok=True)
     with running([sys.executable, "-m", "lepton_registry"], folder, settings=settings) as process:
-        address = folder / "address"
         wait_until(address.exists, process, folder)
         yield Registry(address.read_text(), ObjectStore(objects))
 
@@ -88,8 +89,9 @@ def run_inference(
         "MAX_CONNECTION_AGE_SECONDS": "0",
     }
     command = [sys.executable, "-m", "lepton_inference"]
+    address = folder / "address"
+    address.unlink(missing_ok=True)
     with running(command, folder, settings=_settings(**(common | dict(settings))), core=core) as process:
-        address = folder / "address"
         wait_until(address.exists, process, folder)
         server = Server(name, address.read_text(), psutil.Process(process.pid))
         wait_for_models(server, [model.name for model in models], process, folder)
