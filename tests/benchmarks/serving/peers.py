@@ -55,6 +55,8 @@ def run_triton(folder: Path, files: Files) -> Iterator[Server]:
     command = [
         *(str(triton / "bin/tritonserver"), "--model-repository=models", "--backend-directory=backends"),
         *("--allow-http=false", "--allow-metrics=false", "--grpc-address=127.0.0.1", f"--grpc-port={port}"),
+        # On a busy core, models that load at the same time may fail to lock what they share.
+        "--model-load-thread-count=1",
     ]
     settings = {
         # Its Python is embedded, and takes its packages from where it finds an interpreter.
