@@ -1,10 +1,11 @@
 """What the header fields of a request say about a call."""
 
+from __future__ import annotations
+
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from lepton_http2.grpc.methods import ANY_PATH, Method
 from lepton_http2.grpc.status import RpcError, StatusCode
@@ -36,6 +37,7 @@ class Head:
     """The head of a call. Calls with the same header block share one."""
 
     def __init__(self, request: Request, method: Method) -> None:
+        self.request = request
         self.method = method
         self.refusal: HttpRefusal | None = None
         """What to answer when the request has ended, if it is no call."""
@@ -43,12 +45,33 @@ class Head:
         self.compressed = False
         """Whether messages may be compressed, with gzip."""
         self.accepts_gzip = False
-        self._fields: Sequence[Field] = request.fields
+        self.may_vary = False
+        """Whether requests that differ in what varies of this one have the same head but for the metadata."""
+        self._metadata: tuple[tuple[str, str | bytes], ...] | None = None
 
-    @cached_property
+    @property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """The caller's metadata, in order: text, or bytes where the name ends in `-bin`."""
-        return _read_metadata(self._fields)
+        if self._metadata is None:
+            self._metadata = _read_metadata(self.request.fields)
+        return self._metadata
+
+    def field(self, name: bytes) -> bytes | None:
+        """The value of the last header field of this name; None if there is none."""
+        found = None
+        for field in self.request.fields:
+            if field[0] == name:
+                found = field[1]
+        return found
+
+    def varied(self, request: Request) -> Head:
+        """The head of a request that differs in metadata of text alone."""
+        head = Head(request, self.method)
+        head.refusal = self.refusal
+        head.timeout_seconds = self.timeout_seconds
+        head.compressed = self.compressed
+        head.accepts_gzip = self.accepts_gzip
+        return head
 
 
 def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
@@ -57,6 +80,9 @@ def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
     Raises:
         RpcError: the call cannot be answered.
     """
+    prototype = request.prototype
+    if prototype is not None and isinstance(prototype.meaning, Head) and prototype.meaning.may_vary:
+        return prototype.meaning.varied(request)
     told: dict[bytes, bytes] = {}
     binary = False
     for name, value, _, _ in request.fields:
@@ -82,7 +108,9 @@ def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
     head.accepts_gzip = _GZIP in told.get(b"grpc-accept-encoding", b"")
     if binary:
         # Now, since it may be malformed.
-        head.metadata = _read_metadata(request.fields)
+        _ = head.metadata
+    varying = request.varying
+    head.may_vary = varying.isdisjoint(_TELLING) and not any(name.endswith(b"-bin") for name in varying)
     return head
 
 
@@ -111,6 +139,11 @@ def _read_encoding(value: bytes) -> bool:
 
 
 def _read_metadata(fields: Sequence[Field]) -> tuple[tuple[str, str | bytes], ...]:
+    """The fields that are metadata of the caller's.
+
+    Raises:
+        RpcError: binary metadata is malformed.
+    """
     metadata: list[tuple[str, str | bytes]] = []
     for name, value, _, _ in fields:
         if name in _OWN or name.startswith(b"grpc-"):
