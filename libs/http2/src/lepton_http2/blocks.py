@@ -1,7 +1,7 @@
 """Header blocks as they come: put together from frames, decoded once, remembered.
 
-The blocks of a client that makes the same call again are the same octets, or the same but for a value or
-two. They mean the same as long as the dynamic table does not change, so what they meant is kept until it does.
+The blocks of a client that makes the same call again are the same octets, or the same but for a value or two.
+They mean the same as long as the dynamic table does not change, so what they meant is kept until it does.
 """
 
 from lepton_http2.errors import ConnectionFault, ErrorCode

@@ -48,9 +48,9 @@ class Request:
         self.meaning: object = None
         """What the protocol above reads from it: worked out once, kept here."""
         self.prototype: Request | None = None
-        """An earlier one that differs from it in the values of `prototype.varying` alone."""
-        self.varying: frozenset[bytes] = frozenset()
-        """The names of the fields in which others may differ that have this one as their prototype."""
+        """An earlier one that differs from it in the fields at `prototype.varying` alone."""
+        self.varying: Sequence[int] = ()
+        """The places of the fields in which others may differ that have this one as their prototype."""
 
     def varied(self, fields: list[Field]) -> "Request":
         """One with other fields, of which this one is the prototype."""

@@ -46,10 +46,13 @@ class Template:
     ) -> None:
         edges = [0, *(edge for value in values for edge in value), len(block)]
         self._constants = [(start, stop, block[start:stop]) for start, stop in [*pairwise(edges)][::2]]
-        self._values = [*zip(values, places, strict=True)]
+        self._values = [
+            (start, stop, block[start:stop], place)
+            for (start, stop), place in zip(values, places, strict=True)
+        ]
         self._request = request
         self._spare_bytes = spare_bytes
-        request.varying = frozenset(request.fields[place][0] for place in places)
+        request.varying = places
 
     def read(self, block: bytes) -> Request | None:
         """What a block of the same size means; None if it is not like this one."""
@@ -58,7 +61,9 @@ class Template:
                 return None
         fields = self._request.fields.copy()
         spare = self._spare_bytes
-        for (start, stop), place in self._values:
+        for start, stop, earlier, place in self._values:
+            if block[start:stop] == earlier:
+                continue
             name, _, size, _ = fields[place]
             try:
                 value, end = read_string(block, start)

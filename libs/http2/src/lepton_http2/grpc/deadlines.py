@@ -48,7 +48,7 @@ class Deadlines:
         call.bucket = bucket
 
     def add_soon(self, calls: Sequence[Expiring]) -> None:
-        """Adds these in the next turn of the loop. Those that are closed by then, as most are, need no timer."""
+        """Adds these in the next turn of the loop: those closed by then, as most are, need no timer."""
         self._loop.call_soon(self._add_open, calls)
 
     def _add_open(self, calls: Sequence[Expiring]) -> None:

@@ -6,6 +6,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lepton_http2.grpc.methods import ANY_PATH, Method
 from lepton_http2.grpc.status import RpcError, StatusCode
@@ -45,8 +46,6 @@ class Head:
         self.compressed = False
         """Whether messages may be compressed, with gzip."""
         self.accepts_gzip = False
-        self.may_vary = False
-        """Whether requests that differ in what varies of this one have the same head but for the metadata."""
         self._metadata: tuple[tuple[str, str | bytes], ...] | None = None
 
     @property
@@ -64,8 +63,19 @@ class Head:
                 found = field[1]
         return found
 
+    @cached_property
+    def _telling(self) -> Sequence[int]:
+        """Of `Request.varying`, the fields that more depends on than their own place in the metadata."""
+        names = [(place, self.request.fields[place][0]) for place in self.request.varying]
+        return [place for place, name in names if name in _TELLING or name.endswith(b"-bin")]
+
+    def fits(self, request: Request) -> bool:
+        """Whether a request that has this one's as its prototype has this head but for metadata of text."""
+        fields, earlier = request.fields, self.request.fields
+        return all(fields[place] is earlier[place] for place in self._telling)
+
     def varied(self, request: Request) -> Head:
-        """The head of a request that differs in metadata of text alone."""
+        """The head of such a request."""
         head = Head(request, self.method)
         head.refusal = self.refusal
         head.timeout_seconds = self.timeout_seconds
@@ -80,9 +90,13 @@ def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
     Raises:
         RpcError: the call cannot be answered.
     """
-    prototype = request.prototype
-    if prototype is not None and isinstance(prototype.meaning, Head) and prototype.meaning.may_vary:
-        return prototype.meaning.varied(request)
+    prototype = None if request.prototype is None else request.prototype.meaning
+    if isinstance(prototype, Head) and prototype.fits(request):
+        return prototype.varied(request)
+    return _read_head(request, methods)
+
+
+def _read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
     told: dict[bytes, bytes] = {}
     binary = False
     for name, value, _, _ in request.fields:
@@ -109,8 +123,6 @@ def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
     if binary:
         # Now, since it may be malformed.
         _ = head.metadata
-    varying = request.varying
-    head.may_vary = varying.isdisjoint(_TELLING) and not any(name.endswith(b"-bin") for name in varying)
     return head
 
 
