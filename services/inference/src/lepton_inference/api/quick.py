@@ -22,6 +22,7 @@ from lepton_inference.api.layout import Layout, Layouts
 from lepton_inference.api.tensors import name_version
 from lepton_inference.batch import kind_of
 from lepton_inference.catalogue import Version
+from lepton_inference.queued import DEFAULT_PRIORITY
 from lepton_inference.signature import Tensor, TensorSpec, check_inputs, check_outputs
 from lepton_inference.tensors import DATATYPES, Array, decode_raw
 
@@ -211,6 +212,8 @@ class _QuickRequest:
         "records",
         "size_bytes",
     )
+
+    priority = DEFAULT_PRIORITY
 
     def __init__(self, call: QuickCall, message: bytes, plan: _Plan) -> None:
         self._call = call
