@@ -203,4 +203,5 @@ class ServedEndpoint:
             self._limits,
             max_batch_size=endpoint.max_batch_size,
             max_delay_seconds=endpoint.max_delay_seconds,
+            preferred_batch_sizes=endpoint.preferred_batch_sizes,
         )
