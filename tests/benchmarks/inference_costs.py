@@ -17,6 +17,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -79,15 +80,14 @@ def measure(loads: Sequence[Load], rounds: int) -> dict[Load, dict[str, list[Run
     """The runs of every load: by server, one for each round."""
     models = [MODELS[name] for name in dict.fromkeys(load.model for load in loads)]
     measured: dict[Load, dict[str, list[Run]]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        files = {model.name: Path(name) / f"{model.name}.onnx" for model in models}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {model.name: Path(folder) / f"{model.name}.onnx" for model in models}
         for model in models:
             files[model.name].write_bytes(model.build(model))
-        with all_servers(Path(name), files) as servers:
+        with all_servers(Path(folder), files) as servers:
             for load in loads:
                 model = MODELS[load.model]
-                runs: dict[str, list[Run]] = {name: [] for name in (*(each.name for each in servers), ALONE)}
-                measured[load] = runs
+                runs = measured[load] = defaultdict(list)
                 for number in range(1, rounds + 1):
                     print(f"round {number}, {load.name}:", end="", flush=True)
                     for server in servers:
@@ -110,9 +110,8 @@ def all_servers(folder: Path, files: dict[str, Path]) -> Iterator[list[Server]]:
         def add(server: Server) -> None:
             for model in models:
                 check_answers(server, model, sessions[model.name])
-            print(
-                f"{server.name} runs and answers right, with {server.memory_bytes() / 1e6:.0f} MB", flush=True
-            )
+            megabytes = server.memory_bytes() / 1e6
+            print(f"{server.name} runs and answers right, with {megabytes:.0f} MB", flush=True)
             servers.append(server)
 
         registry = stack.enter_context(run_registry(folder / "registry"))

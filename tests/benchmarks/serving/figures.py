@@ -46,6 +46,7 @@ class Run:
     """Requests a second."""
     p50_ms: float | None = None
     p99_ms: float | None = None
+    """Milliseconds that half of them took at most, and all but one in a hundred; of a server alone."""
 
 
 Runs: TypeAlias = Mapping[str, Sequence[Run]]
@@ -71,7 +72,8 @@ def tell(load: Load, runs: Runs) -> Iterator[dict[str, Any]]:
         yield _record(load, f"{server}, tensors", gigabytes, "GB/s", bar)
         if server != OURS:
             saved = _ratio(runs, server, OURS, "cpu_us")
-            yield _record(load, f"{OURS}, requests a core, to {server}", saved, "times", bars.get(server))
+            name = f"{OURS} / {server}, requests a second per core"
+            yield _record(load, name, saved, "times", bars.get(server))
 
 
 def tables(measured: Mapping[Load, Runs]) -> Iterator[str]:
