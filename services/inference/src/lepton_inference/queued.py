@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
@@ -111,6 +111,9 @@ class Queue:
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[Queued]:
+        return iter(self._in_turn())
 
     @property
     def oldest(self) -> Queued:
