@@ -101,7 +101,8 @@ async def test_a_model_says_how_it_is_served(stub: Stub) -> None:
     assert config.input[0] == config_pb.ModelInput(name="x", data_type=config_pb.TYPE_FP32, dims=[2])
     assert config.output[0] == config_pb.ModelOutput(name="y", data_type=config_pb.TYPE_FP32, dims=[2])
     assert config.instance_group[0].kind == config_pb.ModelInstanceGroup.KIND_CPU
-    assert config.HasField("dynamic_batching")
+    batching = config.dynamic_batching
+    assert (batching.priority_levels, batching.default_priority_level) == (5, 3)
 
 
 async def test_raw_tensors_are_answered_raw(stub: Stub, ask: Ask) -> None:
