@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -67,13 +66,13 @@ class QuickInfer:
             return False
         if plan is None:
             return False
-        request = _QuickRequest(call, message, plan)
+        request = _QuickRequest(call, message, plan, deployment)
         try:
             deployment.submit(request)
         except LeptonError as error:
             request.fail(error)
         else:
-            call.on_cancel = partial(request.withdraw, deployment)
+            call.on_cancel = request.withdraw
         return True
 
 
@@ -118,7 +117,7 @@ class _Plan:
             parts += (frame, data[first * row_bytes : last * row_bytes])
         return b"".join(parts)
 
-    def _shares(self, outputs: Outputs) -> list[tuple[bytes, memoryview, int]]:
+    def _shares(self, outputs: Outputs) -> list[tuple[bytes, bytes | memoryview, int]]:
         """What requests of one batch get: what stands in front of the elements of each output, the elements
         for all of them, and the bytes of a row."""
         raws = [
@@ -201,8 +200,12 @@ def _make_plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan 
 class _QuickRequest:
     """See `lepton_inference.queued.Queued`."""
 
+    in_place = False
+    priority = DEFAULT_PRIORITY
+
     __slots__ = (
         "_call",
+        "_deployment",
         "_message",
         "_plan",
         "arrived",
@@ -213,12 +216,11 @@ class _QuickRequest:
         "size_bytes",
     )
 
-    priority = DEFAULT_PRIORITY
-
-    def __init__(self, call: QuickCall, message: bytes, plan: _Plan) -> None:
+    def __init__(self, call: QuickCall, message: bytes, plan: _Plan, deployment: Deployment) -> None:
         self._call = call
         self._message = message
         self._plan = plan
+        self._deployment = deployment
         self.arrived = time.monotonic()
         self.deadline = call.deadline
         self.is_over = False
@@ -251,11 +253,11 @@ class _QuickRequest:
         self._call.on_cancel = None
         self._call.end(error)
 
-    def withdraw(self, deployment: Deployment) -> None:
+    def withdraw(self) -> None:
         """Nobody waits for it any more."""
         if not self.is_over:
             self.is_over = True
-            deployment.withdraw(self)
+            self._deployment.withdraw(self)
 
 
 def _varint(number: int) -> bytes:
