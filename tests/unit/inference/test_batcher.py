@@ -259,7 +259,7 @@ async def test_in_a_full_queue_the_last_of_the_lowest_priority_gives_way(limits:
             with pytest.raises(Overloaded, match="the queue"):
                 await ask(batcher, 9, priority=4)
             high = asyncio.create_task(ask(batcher, 5, priority=1))
-            with pytest.raises(Overloaded, match="higher priorities") as displaced:
+            with pytest.raises(Overloaded, match="higher priority") as displaced:
                 await waiting[2]
             assert displaced.value.retry_after_seconds is not None
             assert batcher.queue_length == 3
