@@ -17,6 +17,8 @@ MOST = 8
 class Waiting:
     """A request that only waits."""
 
+    in_place = True
+
     arrived: float
     records: int = 1
     priority: int = DEFAULT_PRIORITY
