@@ -308,6 +308,16 @@ def models() -> dict[str, Callable[..., bytes]]:
     return {"scaler": scaler, "records": records, "mlp": mlp}
 
 
+@pytest.fixture(scope="module")
+def tritonclient_python() -> str:
+    """The interpreter of the environment that holds the published client."""
+    path = os.environ.get(
+        "LEPTON_TRITONCLIENT_PYTHON", str(Path(__file__).parents[3] / ".venv-tritonclient/bin/python")
+    )
+    assert Path(path).exists(), f"{path} is not there: run `make setup .venv-tritonclient/stamp`"
+    return path
+
+
 @pytest.fixture
 def ask() -> Callable[..., pb.ModelInferRequest]:
     """A function that makes a request for a scaler of FP32 `x` [batch, 2]."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -30,14 +29,6 @@ def run(*command: str | Path, folder: Path = ROOT) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def tritonclient_python() -> str:
-    """The interpreter of the environment that holds the published client."""
-    path = os.environ.get("LEPTON_TRITONCLIENT_PYTHON", str(ROOT / ".venv-tritonclient/bin/python"))
-    assert Path(path).exists(), f"{path} is not there: run `make setup .venv-tritonclient/stamp`"
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,18 @@ from lepton_inference.statistics import Duration, Statistics
 
 PACKAGE = "lepton-inference"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
+SHARED_MEMORY = "system_shared_memory"
+"""The extension that is there by setting."""
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
 
 _INDEX_STATES = {State.LOADING: "LOADING", State.READY: "READY", State.FAILED: "UNAVAILABLE"}
 
 
-def server_metadata() -> pb.ServerMetadataResponse:
+def server_metadata(*, shared_memory: bool) -> pb.ServerMetadataResponse:
     """Name, version and extensions of this server."""
-    return pb.ServerMetadataResponse(name=PACKAGE, version=version(PACKAGE), extensions=EXTENSIONS)
+    extensions = sorted((*EXTENSIONS, SHARED_MEMORY)) if shared_memory else EXTENSIONS
+    return pb.ServerMetadataResponse(name=PACKAGE, version=version(PACKAGE), extensions=extensions)
 
 
 def model_metadata(name: str, deployment: Deployment, *, versions: Iterable[str]) -> pb.ModelMetadataResponse:
