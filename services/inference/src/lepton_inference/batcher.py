@@ -19,10 +19,9 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 from lepton_common.errors import DeadlineExceeded, LeptonError, Overloaded, ShuttingDown
-from lepton_inference.batch import Arrays, BatchResult, Room, Run, run_batch
+from lepton_inference.batch import Arrays, BatchResult, Compute, Instance
 from lepton_inference.pace import Pace
 from lepton_inference.queued import Awaited, Queue, Queued
 from lepton_inference.statistics import Statistics
@@ -49,27 +48,30 @@ class BatchLimits:
 
 
 class Batcher:
-    """The queue in front of one model, which runs on one batch at a time.
+    """The queue in front of one model, which runs on one batch at a time, or on one for each instance.
 
-    To be made and used within a running event loop. `run` takes and gives arrays by name.
+    To be made and used within a running event loop. `compute` takes and gives arrays by name; it is called
+    from as many threads as there are instances, and from the loop where there is one.
     """
 
-    def __init__(self, run: Run, limits: BatchLimits, *, statistics: Statistics) -> None:
-        self._run = run
+    def __init__(
+        self, compute: Compute, limits: BatchLimits, *, statistics: Statistics, instances: int = 1
+    ) -> None:
         self._limits = limits
         self._statistics = statistics
         self._queue = Queue()
         # Requests that run alone, before the queue: those of a batch that failed.
         self._alone: deque[Queued] = deque()
+        self._idle = [Instance(compute, limits.max_batch_size) for _ in range(instances)]
+        self._instances = instances
         self._running_records = 0
         self._closing = False
         self._drained = asyncio.Event()
         self._pace = Pace()
-        self._room = Room(limits.max_batch_size)
         self._loop = asyncio.get_running_loop()
         self._turn_is_next = False
         self._timer: asyncio.TimerHandle | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._threads = ThreadPoolExecutor(max_workers=instances, thread_name_prefix="model")
 
     @property
     def queue_length(self) -> int:
@@ -104,11 +106,11 @@ class Batcher:
         Raises:
             Overloaded, DeadlineExceeded, ShuttingDown: see `infer`.
         """
-        self._statistics.arrived()
+        self._statistics.last_arrived = request.arrived
         try:
             self._admit(request)
         except LeptonError:
-            self._statistics.failed(_nanoseconds_since(request.arrived))
+            self._statistics.failed(request.arrived)
             raise
         self._queue.put(request)
         self._look_soon()
@@ -116,14 +118,14 @@ class Batcher:
     def withdraw(self, request: Queued) -> None:
         """Forgets a request that nobody waits for any more."""
         self._queue.remove(request)
-        self._statistics.failed(_nanoseconds_since(request.arrived))
+        self._statistics.failed(request.arrived)
 
     async def drain(self) -> None:
         """Refuses what comes from now on, answers what waits, and ends."""
         self._closing = True
         self._look_soon()
         await self._drained.wait()
-        self._thread.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
 
     def _admit(self, request: Queued) -> None:
         if self._closing:
@@ -152,12 +154,12 @@ class Batcher:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Runs the next batch, if there is one and it need not grow."""
+        """Begins the next batch, if there is one, it need not grow, and an instance is idle."""
         self._turn_is_next = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._running_records:
+        if not self._idle:
             return
         if self._alone:
             self._begin([self._alone.popleft()])
@@ -165,12 +167,18 @@ class Batcher:
             delay = self._seconds_to_gather()
             if delay > 0:
                 self._timer = self._loop.call_later(delay, self._look_soon)
-            elif batch := self._take():
+                return
+            now = time.monotonic()
+            done = now + self._pace.run_seconds(now=now)
+            batch, late = self._queue.take(self._limits.max_batch_size, done=done)
+            for request in late:
+                self._fail(request, DeadlineExceeded("the deadline passed in the queue"))
+            if batch:
                 self._begin(batch)
-            else:
-                self._look_soon()
-        elif self._closing:
+        elif self._closing and len(self._idle) == self._instances:
             self._drained.set()
+        if self._idle and (self._queue or self._alone):
+            self._look_soon()
 
     def _seconds_to_gather(self) -> float:
         """How much longer the next batch may grow: it is full, or its oldest request has waited, at 0."""
@@ -184,86 +192,67 @@ class Batcher:
             until = min(until, oldest.deadline - 2 * self._pace.run_seconds(now=now))
         return until - now
 
-    def _take(self) -> list[Queued]:
-        """The next batch, out of the queue; expired and hopeless requests are answered with their error."""
-        batch: list[Queued] = []
-        records = 0
-        now = time.monotonic()
-        done = now + self._pace.run_seconds(now=now)
-        while self._queue:
-            request = self._queue.oldest
-            if batch and (
-                records + request.records > self._limits.max_batch_size or request.kind != batch[0].kind
-            ):
-                break
-            self._queue.take()
-            if request.is_over:
-                continue
-            if request.deadline is not None and request.deadline < done:
-                self._fail(request, DeadlineExceeded("the deadline passed in the queue"))
-            else:
-                batch.append(request)
-                records += request.records
-        return batch
-
     def _begin(self, batch: list[Queued]) -> None:
-        records = self._running_records = sum(request.records for request in batch)
+        instance = self._idle.pop()
+        records = sum([request.records for request in batch])
+        self._running_records += records
         started = time.monotonic()
-        work = partial(run_batch, self._run, batch, self._limits.max_batch_size, self._room)
-        if self._pace.least_seconds(records) > _LONGEST_INLINE_SECONDS:
-            running = self._loop.run_in_executor(self._thread, work)
-            running.add_done_callback(lambda ended: self._end(batch, started, _outcome(ended)))
+        outcome: BatchResult | BaseException
+        if self._instances > 1 or self._pace.least_seconds(records) > _LONGEST_INLINE_SECONDS:
+            running = self._loop.run_in_executor(self._threads, instance.run, batch, records)
+            running.add_done_callback(
+                lambda ended: self._end(instance, batch, records, started, _outcome(ended))
+            )
             return
         try:
-            outcome: BatchResult | BaseException = work()
+            outcome = instance.run(batch, records)
         except Exception as error:
             outcome = error
-        self._end(batch, started, outcome)
+        self._end(instance, batch, records, started, outcome)
 
-    def _end(self, batch: list[Queued], started: float, outcome: BatchResult | BaseException) -> None:
-        records, self._running_records = self._running_records, 0
-        if isinstance(outcome, LeptonError) and len(batch) > 1:
-            # One request may have spoilt the batch: alone, each gets what it deserves.
-            self._alone.extend(batch)
-        elif isinstance(outcome, BaseException):
-            for request in batch:
-                self._fail(request, outcome)
-        else:
+    def _end(
+        self,
+        instance: Instance,
+        batch: list[Queued],
+        records: int,
+        started: float,
+        outcome: BatchResult | BaseException,
+    ) -> None:
+        self._running_records -= records
+        if isinstance(outcome, BatchResult):
             ended = time.monotonic()
             self._pace.observe(records, ended - started, now=ended)
             self._answer(batch, started, outcome)
+        elif isinstance(outcome, LeptonError) and len(batch) > 1:
+            # One request may have spoilt the batch: alone, each gets what it deserves.
+            self._alone.extend(batch)
+        else:
+            for request in batch:
+                self._fail(request, outcome)
+        # What was read out of its slots has been.
+        self._idle.append(instance)
         if self._queue or self._alone or self._closing:
             self._look_soon()
 
     def _answer(self, batch: list[Queued], started: float, result: BatchResult) -> None:
-        for records, timing in result.runs:
-            self._statistics.ran(records, timing)
-        requests = records = 0
-        arrived = 0.0
+        outputs = result.outputs
+        arrivals: list[float] = []
+        records = 0
         for index, request in enumerate(batch):
             if request.is_over:
                 continue
             try:
-                request.answer(result.outputs, index)
+                request.answer(outputs, index)
             except Exception as error:
                 self._fail(request, error)
                 continue
-            requests += 1
+            arrivals.append(request.arrived)
             records += request.records
-            arrived += request.arrived - started
-        if requests:
-            taken = requests * (time.monotonic() - started) - arrived
-            self._statistics.answered(
-                requests,
-                records,
-                total_ns=int(taken * 1e9),
-                queue_ns=int(-arrived * 1e9),
-                timing=result.timing(),
-            )
+        self._statistics.answered(arrivals, records, result.runs, started=started, ended=time.monotonic())
 
     def _fail(self, request: Queued, error: BaseException) -> None:
         if not request.is_over:
-            self._statistics.failed(_nanoseconds_since(request.arrived))
+            self._statistics.failed(request.arrived)
             request.fail(error)
 
 
@@ -273,7 +262,3 @@ def _overloaded(why: str, backlog_seconds: float) -> Overloaded:
 
 def _outcome(ended: "asyncio.Future[BatchResult]") -> BatchResult | BaseException:
     return ended.exception() or ended.result()
-
-
-def _nanoseconds_since(moment: float) -> int:
-    return int((time.monotonic() - moment) * 1e9)

@@ -95,7 +95,8 @@ class Deployment:
     async def start(self, model: Model, limits: BatchLimits) -> None:
         """Answers with this model from now on; what waits in an earlier queue is answered first."""
         self._limits = limits if model.batched else replace(limits, max_batch_size=0)
-        earlier, self._batcher = self._batcher, Batcher(model.run, self._limits, statistics=self.statistics)
+        batcher = Batcher(model.run, self._limits, statistics=self.statistics, instances=model.instances)
+        earlier, self._batcher = self._batcher, batcher
         self._model, self.state, self.reason = model, State.READY, ""
         self.worked_out.clear()
         if earlier:
@@ -124,7 +125,8 @@ class Deployment:
         Raises:
             LeptonError: what `model` and `Batcher.submit` raise.
         """
-        _ = self.model
+        if self._batcher is None:
+            _ = self.model
         assert self._batcher is not None
         self._batcher.submit(request)
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Hashable
+from itertools import islice
 from typing import Protocol
 
 from lepton_inference.batch import Arrays, Outputs, Request, Slots, kind_of
@@ -28,7 +28,7 @@ class Queued(Request, Protocol):
         """Whether nobody waits for it any more."""
 
     def answer(self, outputs: Outputs, index: int) -> None:
-        """Takes its share of the outputs of a batch."""
+        """Takes its share of the outputs of a batch. It is over then."""
 
     def fail(self, error: BaseException) -> None:
         """Takes the error that it ends with."""
@@ -73,7 +73,8 @@ class Queue:
     """Requests in the order they came, with what they add up to."""
 
     def __init__(self) -> None:
-        self._requests: deque[Queued] = deque()
+        # Keys alone: one that is given up is taken out of the middle at no cost.
+        self._requests: dict[Queued, None] = {}
         self.records = 0
         self.size_bytes = 0
 
@@ -83,29 +84,51 @@ class Queue:
     @property
     def oldest(self) -> Queued:
         """The one that came first."""
-        return self._requests[0]
+        return next(iter(self._requests))
 
     def put(self, request: Queued) -> None:
         """Adds one."""
-        self._requests.append(request)
+        self._requests[request] = None
         self.records += request.records
         self.size_bytes += request.size_bytes
 
-    def take(self) -> Queued:
-        """Takes the oldest out."""
-        request = self._requests.popleft()
-        self._forget(request)
-        return request
+    def take(self, most_records: int, *, done: float) -> tuple[list[Queued], list[Queued]]:
+        """Takes the next batch out, and those in front of it whose deadlines pass before the time `done`.
+
+        A batch is of one kind and has no more than `most_records`, or it is a single request.
+        """
+        batch: list[Queued] = []
+        late: list[Queued] = []
+        records = taken = 0
+        kind: Hashable = None
+        for request in self._requests:
+            if not request.is_over:
+                deadline = request.deadline
+                if deadline is not None and deadline < done:
+                    late.append(request)
+                elif not batch:
+                    kind = request.kind
+                    records = request.records
+                    batch.append(request)
+                else:
+                    records += request.records
+                    if records > most_records or (request.kind is not kind and request.kind != kind):
+                        break
+                    batch.append(request)
+            taken += 1
+        if taken == len(self._requests):
+            self._requests.clear()
+            self.records = self.size_bytes = 0
+        else:
+            for request in [*islice(self._requests, taken)]:
+                self.remove(request)
+        return batch, late
 
     def remove(self, request: Queued) -> bool:
         """Takes this one out; whether it was in there."""
-        try:
-            self._requests.remove(request)
-        except ValueError:
+        if request not in self._requests:
             return False
-        self._forget(request)
-        return True
-
-    def _forget(self, request: Queued) -> None:
+        del self._requests[request]
         self.records -= request.records
         self.size_bytes -= request.size_bytes
+        return True
