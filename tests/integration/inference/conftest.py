@@ -196,7 +196,9 @@ class Registry(Process):
         self.versions[made.name] = made
         return made.name
 
-    def serve(self, endpoint: str, targets: dict[str, int], **batching: Any) -> None:
+    def serve(
+        self, endpoint: str, targets: dict[str, int], *, response_cache_bytes: int = 0, **batching: Any
+    ) -> None:
         """Makes or replaces an endpoint of these version names and weights."""
         wanted = endpoint_pb2.Endpoint(
             name=f"endpoints/{endpoint}",
@@ -205,6 +207,7 @@ class Registry(Process):
                 for version, weight in targets.items()
             ],
             batching=endpoint_pb2.Batching(**batching),
+            response_cache_bytes=response_cache_bytes,
         )
         try:
             self._endpoints.UpdateEndpoint(endpoint_pb2.UpdateEndpointRequest(endpoint=wanted))

@@ -45,6 +45,15 @@ class ServingMetrics(Collector):
         seconds = CounterMetricFamily(
             "lepton_inference_run_seconds", "Time that the model ran.", labels=_LABELS
         )
+        found = CounterMetricFamily(
+            "lepton_inference_cache_hits", "Requests that were answered from the cache.", labels=_LABELS
+        )
+        missed = CounterMetricFamily(
+            "lepton_inference_cache_misses", "Requests that were not in the cache.", labels=_LABELS
+        )
+        kept = GaugeMetricFamily(
+            "lepton_inference_cache_bytes", "Memory of the responses that are kept.", labels=_LABELS
+        )
         for endpoint, deployment in self._repository.deployments():
             labels = (endpoint, deployment.version.number)
             statistics = deployment.statistics
@@ -54,4 +63,7 @@ class ServingMetrics(Collector):
             failed.add_metric(labels, statistics.fail.count)
             runs.add_metric(labels, statistics.run_count)
             seconds.add_metric(labels, statistics.run_ns / 1e9)
-        return (queue, ready, records, failed, runs, seconds)
+            found.add_metric(labels, statistics.cache_hit.count)
+            missed.add_metric(labels, statistics.cache_miss.count)
+            kept.add_metric(labels, deployment.cache_bytes)
+        return (queue, ready, records, failed, runs, seconds, found, missed, kept)

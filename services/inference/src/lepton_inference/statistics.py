@@ -66,18 +66,32 @@ class Statistics:
     """When the last request came, of `time.monotonic`; 0 before the first."""
     _total_ns: int = 0
     _queue_ns: int = 0
+    _found: int = 0
+    _found_ns: int = 0
+    _missed: int = 0
+    _missed_ns: int = 0
     _failed: int = 0
     _failed_ns: int = 0
 
     @property
     def success(self) -> Duration:
-        """Requests that were answered, from when they came."""
-        return Duration(self.requests.count, self._total_ns)
+        """Requests that were answered, also from the cache, from when they came."""
+        return Duration(self.requests.count + self._found, self._total_ns + self._found_ns)
 
     @property
     def queue(self) -> Duration:
-        """How long those had waited."""
-        return Duration(self.requests.count, self._queue_ns)
+        """How long those had waited; what is in the cache waits for nothing."""
+        return Duration(self.requests.count + self._found, self._queue_ns)
+
+    @property
+    def cache_hit(self) -> Duration:
+        """Requests that were answered from the cache."""
+        return Duration(self._found, self._found_ns)
+
+    @property
+    def cache_miss(self) -> Duration:
+        """Requests that were not in the cache, and how long they were looked for."""
+        return Duration(self._missed, self._missed_ns)
 
     @property
     def fail(self) -> Duration:
@@ -121,6 +135,17 @@ class Statistics:
         queue_ns = int((count * started - sum(arrivals)) * 1e9)
         self._queue_ns += queue_ns
         self._total_ns += queue_ns + count * taken_ns
+
+    def found(self, arrived: float) -> None:
+        """A request that came then was answered from the cache."""
+        self.last_arrived = arrived
+        self._found += 1
+        self._found_ns += int((time.monotonic() - arrived) * 1e9)
+
+    def missed(self, arrived: float) -> None:
+        """A request that came then was not in the cache."""
+        self._missed += 1
+        self._missed_ns += int((time.monotonic() - arrived) * 1e9)
 
     def failed(self, arrived: float) -> None:
         """A request that came then was refused or failed."""

@@ -65,6 +65,7 @@ def model_config(name: str, deployment: Deployment, *, versions: Iterable[str]) 
         dynamic_batching=_dynamic_batching(limits) if model.batched else None,
         instance_group=[config_pb.ModelInstanceGroup(name=f"{name}_0", kind=kind, count=1)],
         default_model_filename=MODEL_FILE,
+        response_cache=config_pb.ModelResponseCache(enable=deployment.cache is not None),
     )
 
 
@@ -94,6 +95,8 @@ def model_statistics(name: str, deployment: Deployment) -> pb.ModelStatistics:
             compute_input=_duration(statistics.requests.input),
             compute_infer=_duration(statistics.requests.infer),
             compute_output=_duration(statistics.requests.output),
+            cache_hit=_duration(statistics.cache_hit),
+            cache_miss=_duration(statistics.cache_miss),
         ),
         batch_stats=[
             pb.InferBatchStatistics(
