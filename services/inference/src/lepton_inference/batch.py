@@ -17,6 +17,8 @@ Compute: TypeAlias = Callable[[Arrays], Arrays]
 
 # Room for batches is kept from one to the next up to this size.
 _MOST_KEPT_BYTES = 64 << 20
+# Outputs up to this size are copied at once.
+_SMALL_BYTES = 64 << 10
 # So many sizes of batches have their views kept.
 _MOST_VIEWS = 256
 
@@ -31,6 +33,11 @@ class Request(Protocol):
     @property
     def kind(self) -> Hashable:
         """What two requests must share to be put together, as `kind_of` makes it of their inputs."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a model can take its inputs from where they lie. Others are copied even to run alone: the
+        runtime would copy what begins anywhere, and more slowly."""
 
     def arrays(self) -> Arrays:
         """Its inputs."""
@@ -102,13 +109,13 @@ class Outputs:
 
     def raw(
         self, name: str, dtype: "np.dtype[Any]", *, records: int
-    ) -> tuple[tuple[int, ...], memoryview, int]:
+    ) -> tuple[tuple[int, ...], bytes | memoryview, int]:
         """An output: its shape for a request of so many records, its elements as `dtype`, the bytes of a row.
 
         What the only request gets as a whole is one row.
         """
         array = self._arrays[name]
-        data = np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data
+        data = _octets(array if array.dtype == dtype else array.astype(dtype))
         if self._slots is None:
             return array.shape, data, len(data)
         return (records, *array.shape[1:]), data, len(data) // self.rows[-1]
@@ -146,7 +153,7 @@ class Instance:
         Raises:
             Exception: what the model raises.
         """
-        if len(requests) == 1:
+        if len(requests) == 1 and (requests[0].in_place or records > self._max_batch_size):
             return self._run_alone(requests[0])
         started = time.perf_counter_ns()
         slots = self._slots_for(requests[0], records)
@@ -182,6 +189,13 @@ class Instance:
             return Slots(like, rows)
         self._kind, self._slots = kind, slots
         return slots
+
+
+def _octets(array: Array) -> bytes | memoryview:
+    """The elements as they lie in memory. A copy of a few costs less than a view of them."""
+    if array.nbytes <= _SMALL_BYTES:
+        return array.tobytes()
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _apart_from(slots: Slots, output: Array) -> Array:

@@ -37,6 +37,8 @@ class Queued(Request, Protocol):
 class Awaited:
     """A request of arrays whose answer a coroutine awaits."""
 
+    in_place = True
+
     def __init__(self, inputs: Arrays, records: int, deadline: float | None) -> None:
         self.records = records
         self.deadline = deadline

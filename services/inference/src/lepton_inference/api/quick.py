@@ -133,7 +133,7 @@ class _Plan:
             digest.update(memoryview(message)[place.start : place.stop])
         return digest.digest()
 
-    def _shares(self, outputs: Outputs) -> list[tuple[bytes, memoryview, int]]:
+    def _shares(self, outputs: Outputs) -> list[tuple[bytes, bytes | memoryview, int]]:
         """What requests of one batch get: what stands in front of the elements of each output, the elements
         for all of them, and the bytes of a row."""
         raws = [
@@ -216,6 +216,8 @@ def _make_plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan 
 
 class _QuickRequest:
     """See `lepton_inference.queued.Queued`."""
+
+    in_place = False
 
     __slots__ = (
         "_call",
