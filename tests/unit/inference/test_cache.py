@@ -91,7 +91,7 @@ DIFFERENT = {
     "as it is": {"x": X.reshape(2, 3)},
     "another shape": {"x": X.reshape(3, 2)},
     "another element": {"x": (X + 1).reshape(2, 3)},
-    "another sign of zero": {"x": (X * np.float32([-1, 1, 1, 1, 1, 1])).reshape(2, 3)},
+    "another sign of zero": {"x": np.array([-0.0, *X[1:]], np.float32).reshape(2, 3)},
     "another name": {"y": X.reshape(2, 3)},
     "two inputs": {"x": X[:3], "y": X[3:]},
     "two inputs that are cut elsewhere": {"x": X[:2], "y": X[2:]},
