@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from math import prod
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,6 +99,7 @@ class _Plan:
 
     version: Version
     inputs: tuple[_Place, ...]
+    """By name, in its order."""
     records: int
     size_bytes: int
     kind: Hashable
@@ -129,8 +129,9 @@ class _Plan:
     def key_of(self, message: bytes) -> bytes:
         """What the outputs for a request are kept under."""
         digest = self.key.copy()
-        for place in sorted(self.inputs, key=attrgetter("name")):
-            digest.update(memoryview(message)[place.start : place.stop])
+        octets = memoryview(message)
+        for place in self.inputs:
+            digest.update(octets[place.start : place.stop])
         return digest.digest()
 
     def _shares(self, outputs: Outputs) -> list[tuple[bytes, bytes | memoryview, int]]:
@@ -200,7 +201,7 @@ def _make_plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan 
         version=deployment.version,
         inputs=tuple(
             _Place(raw.name, tensor.array.dtype, raw.shape, raw.start, raw.stop)
-            for raw, tensor in zip(layout.inputs, tensors, strict=True)
+            for raw, tensor in sorted(zip(layout.inputs, tensors, strict=True), key=lambda pair: pair[0].name)
         ),
         records=records,
         size_bytes=sum(tensor.array.nbytes for tensor in tensors),
