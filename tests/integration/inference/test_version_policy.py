@@ -132,6 +132,27 @@ async def test_a_version_that_cannot_be_loaded_leaves_the_one_before_answering(
     assert {*changes.answers} == {2, 4}
 
 
+async def test_a_server_started_while_the_newest_cannot_be_loaded_has_the_one_before(
+    registry: Registry,
+    models: Models,
+    ask: Ask,
+    tmp_path: Path,
+    new_server: Callable[[Path], InferenceServer],
+) -> None:
+    old = registry.publish("starts", models["scaler"](2))
+    registry.follow("starts", "starts", latest=2)
+    bad = registry.publish("starts", b"no model")
+    second = new_server(tmp_path)
+    second.start()
+    registry.wait_for("starts", bad, FAILED, replica="second")
+    registry.wait_for("starts", old, READY, replica="second")
+    async with asking(second, ask("starts", 1)) as changes:
+        await changes.until(2)
+        registry.publish("starts", models["scaler"](4))
+        await changes.until(4)
+    assert {*changes.answers} == {2, 4}
+
+
 async def test_versions_before_the_newest_answer_those_who_name_them(
     server: InferenceServer, registry: Registry, models: Models, ask: Ask
 ) -> None:

@@ -35,6 +35,7 @@ def test_all_that_an_endpoint_says_is_understood() -> None:
         ),
         execution=pb.Execution(instances=2, threads=4, provider=pb.PROVIDER_CUDA, warm_up_runs=5),
         response_cache_bytes=1 << 20,
+        follow=pb.Follow(model="models/digits", latest=pb.LatestVersions()),
     )
     assert decode(said) == Endpoint(
         "digits",
@@ -44,6 +45,7 @@ def test_all_that_an_endpoint_says_is_understood() -> None:
         preferred_batch_sizes=(8, 64),
         execution=Execution(instances=2, threads=4, provider="cuda", warm_up_runs=5),
         response_cache_bytes=1 << 20,
+        follows=True,
     )
 
 

@@ -14,16 +14,24 @@ has given up leaves the queue.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from lepton_common.errors import DeadlineExceeded, LeptonError, Overloaded, ShuttingDown
+from lepton_common.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    LeptonError,
+    Overloaded,
+    ShuttingDown,
+)
 from lepton_inference.batch import Arrays, BatchResult, Compute, Instance
 from lepton_inference.pace import Pace
-from lepton_inference.queued import Awaited, Queue, Queued
+from lepton_inference.queued import DEFAULT_PRIORITY, Awaited, Queue, Queued
 from lepton_inference.statistics import Statistics
 from lepton_inference.tensors import Array
 
@@ -38,11 +46,13 @@ class BatchLimits:
     """How requests are batched and how many may wait.
 
     `max_batch_size` counts records; 0 stands for a model without a batch dimension, whose
-    requests run one at a time.
+    requests run one at a time. A batch that is full, or has exactly as many records as one of
+    `preferred_batch_sizes`, does not wait for the delay.
     """
 
     max_batch_size: int = 32
     max_delay_seconds: float = 0.0
+    preferred_batch_sizes: tuple[int, ...] = ()
     max_queue_requests: int = 1024
     max_queue_bytes: int = 256 << 20
 
@@ -64,11 +74,13 @@ class Batcher:
         self._alone: deque[Queued] = deque()
         self._idle = [Instance(compute, limits.max_batch_size) for _ in range(instances)]
         self._instances = instances
-        self._running_records = 0
+        self._running: list[_Batch] = []
         self._closing = False
         self._drained = asyncio.Event()
-        self._pace = Pace()
+        self._pace = Pace(full=max(1, limits.max_batch_size), instances=instances)
         self._loop = asyncio.get_running_loop()
+        # When a run ended and others waited already, until they run.
+        self._wanted_since = math.inf
         self._turn_is_next = False
         self._timer: asyncio.TimerHandle | None = None
         self._threads = ThreadPoolExecutor(max_workers=instances, thread_name_prefix="model")
@@ -79,11 +91,16 @@ class Batcher:
         return len(self._queue)
 
     async def infer(
-        self, inputs: Mapping[str, Array], records: int, *, deadline: float | None = None
+        self,
+        inputs: Mapping[str, Array],
+        records: int,
+        *,
+        deadline: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
     ) -> Arrays:
         """Runs the model on `records` records, together with what else waits; gives all outputs by name.
 
-        `deadline` is a time of `time.monotonic`.
+        `deadline` is a time of `time.monotonic`; a `priority` is one of `PRIORITIES`, of which 1 goes first.
 
         Raises:
             Overloaded: the queue is full or the deadline out of reach; it says when to try again.
@@ -91,7 +108,7 @@ class Batcher:
             ShuttingDown: `drain` was called.
             InvalidModel: the model cannot compute these inputs.
         """
-        request = Awaited(inputs, records, deadline)
+        request = Awaited(inputs, records, deadline=deadline, priority=priority)
         self.submit(request)
         try:
             return await request.outputs
@@ -109,8 +126,8 @@ class Batcher:
         self._statistics.last_arrived = request.arrived
         try:
             self._admit(request)
-        except LeptonError:
-            self._statistics.failed(request.arrived)
+        except LeptonError as error:
+            self._statistics.failed(request.arrived, error.reason)
             raise
         self._queue.put(request)
         self._look_soon()
@@ -118,7 +135,7 @@ class Batcher:
     def withdraw(self, request: Queued) -> None:
         """Forgets a request that nobody waits for any more."""
         self._queue.remove(request)
-        self._statistics.failed(request.arrived)
+        self._statistics.failed(request.arrived, Cancelled.reason)
 
     async def drain(self) -> None:
         """Refuses what comes from now on, answers what waits, and ends."""
@@ -134,16 +151,52 @@ class Batcher:
         deadline = request.deadline
         if deadline is not None and deadline <= now:
             raise DeadlineExceeded("the deadline had passed when the request came")
-        if not self._queue and not self._running_records:
+        queue = self._queue
+        if not queue and not self._running:
             return
-        backlog = self._pace.backlog_seconds(self._running_records + self._queue.records, now=now)
-        if len(self._queue) >= self._limits.max_queue_requests:
-            raise _overloaded("the queue is full", backlog)
-        if self._queue.size_bytes + request.size_bytes > self._limits.max_queue_bytes:
-            raise _overloaded("the queue holds as many bytes as it may", backlog)
-        # One run may be under way and one is this request's own.
-        if deadline is not None and now + backlog + 2 * self._pace.run_seconds(now=now) > deadline:
-            raise _overloaded("the deadline cannot be met", backlog)
+        if deadline is not None and not self._can_meet(deadline, request, now):
+            raise self._overloaded("the deadline cannot be met", request.priority)
+        if (
+            len(queue) >= self._limits.max_queue_requests
+            or queue.size_bytes + request.size_bytes > self._limits.max_queue_bytes
+        ):
+            self._make_room(request)
+
+    def _can_meet(self, deadline: float, request: Queued, now: float) -> bool:
+        running, elapsed = 0, 0.0
+        if not self._idle:
+            running, elapsed = self._running[0].records, now - self._running[0].started
+        records = request.records
+        # Mostly there is time enough for all that waits, whatever goes first.
+        if now + self._pace.longest_seconds(self._queue.records + records, elapsed=elapsed) <= deadline:
+            return True
+        ahead = self._queue.before(request.priority).records
+        seconds = self._pace.answer_seconds(records, ahead=ahead, running=running, elapsed=elapsed, now=now)
+        return now + seconds <= deadline
+
+    def _make_room(self, request: Queued) -> None:
+        """Refuses a request that has no place in the queue, or the last ones of lower priority."""
+        limits, queue = self._limits, self._queue
+        before = queue.before(request.priority)
+        if before.requests >= limits.max_queue_requests:
+            raise self._overloaded("the queue is full", request.priority)
+        if before.size_bytes + request.size_bytes > limits.max_queue_bytes:
+            raise self._overloaded("the queue holds as many bytes as it may", request.priority)
+        while (
+            len(queue) >= limits.max_queue_requests
+            or queue.size_bytes + request.size_bytes > limits.max_queue_bytes
+        ):
+            displaced = queue.take_last()
+            self._fail(
+                displaced, self._overloaded("the queue is full of higher priorities", displaced.priority)
+            )
+
+    def _overloaded(self, why: str, priority: int) -> Overloaded:
+        """What a request of this priority is told: to come again when what goes before it is done."""
+        running = sum([batch.records for batch in self._running])
+        ahead = running + self._queue.before(priority).records
+        seconds = self._pace.backlog_seconds(ahead, now=time.monotonic())
+        return Overloaded(why, retry_after_seconds=max(seconds, _SHORTEST_RETRY_SECONDS))
 
     # One turn of the loop after the other.
 
@@ -164,81 +217,82 @@ class Batcher:
         if self._alone:
             self._begin([self._alone.popleft()])
         elif self._queue:
-            delay = self._seconds_to_gather()
-            if delay > 0:
-                self._timer = self._loop.call_later(delay, self._look_soon)
-                return
             now = time.monotonic()
-            done = now + self._pace.run_seconds(now=now)
-            batch, late = self._queue.take(self._limits.max_batch_size, done=done)
+            most = self._next_size(now)
+            if not most:
+                return
+            done = now + self._pace.run_seconds(min(most, self._queue.records), now=now)
+            batch, late = self._queue.take(most, done=done)
             for request in late:
                 self._fail(request, DeadlineExceeded("the deadline passed in the queue"))
             if batch:
                 self._begin(batch)
-        elif self._closing and len(self._idle) == self._instances:
+            else:
+                self._look_soon()
+        elif self._closing and not self._running:
             self._drained.set()
         if self._idle and (self._queue or self._alone):
             self._look_soon()
 
-    def _seconds_to_gather(self) -> float:
-        """How much longer the next batch may grow: it is full, or its oldest request has waited, at 0."""
-        delay = self._limits.max_delay_seconds
-        if not delay or self._closing or self._queue.records >= self._limits.max_batch_size:
-            return 0.0
-        oldest = self._queue.oldest
+    def _next_size(self, now: float) -> int:
+        """How many records the next batch may have; 0 when it shall grow, until a timer ends that."""
+        limits, queue = self._limits, self._queue
+        delay, most = limits.max_delay_seconds, max(1, limits.max_batch_size)
+        if not delay or self._closing or queue.records >= most:
+            return most
+        preferred = limits.preferred_batch_sizes
+        if preferred and (size := queue.preferred(preferred, most_records=most)):
+            return size
+        oldest = queue.oldest
         until = oldest.arrived + delay
-        now = time.monotonic()
         if oldest.deadline is not None:
-            until = min(until, oldest.deadline - 2 * self._pace.run_seconds(now=now))
-        return until - now
+            until = min(until, oldest.deadline - 2 * self._pace.run_seconds(queue.records, now=now))
+        if until <= now:
+            return most
+        self._timer = self._loop.call_later(until - now, self._look_soon)
+        return 0
 
-    def _begin(self, batch: list[Queued]) -> None:
-        instance = self._idle.pop()
-        records = sum([request.records for request in batch])
-        self._running_records += records
+    def _begin(self, requests: list[Queued]) -> None:
         started = time.monotonic()
-        outcome: BatchResult | BaseException
-        if self._instances > 1 or self._pace.least_seconds(records) > _LONGEST_INLINE_SECONDS:
-            running = self._loop.run_in_executor(self._threads, instance.run, batch, records)
-            running.add_done_callback(
-                lambda ended: self._end(instance, batch, records, started, _outcome(ended))
-            )
+        batch = _Batch(requests, self._idle.pop(), started, min(started, self._wanted_since))
+        self._wanted_since = math.inf
+        self._running.append(batch)
+        if self._instances > 1 or self._pace.least_seconds(batch.records) > _LONGEST_INLINE_SECONDS:
+            running = self._loop.run_in_executor(self._threads, batch.run)
+            running.add_done_callback(lambda ended: self._end(batch, _outcome(ended)))
             return
+        outcome: BatchResult | BaseException
         try:
-            outcome = instance.run(batch, records)
+            outcome = batch.run()
         except Exception as error:
             outcome = error
-        self._end(instance, batch, records, started, outcome)
+        self._end(batch, outcome)
 
-    def _end(
-        self,
-        instance: Instance,
-        batch: list[Queued],
-        records: int,
-        started: float,
-        outcome: BatchResult | BaseException,
-    ) -> None:
-        self._running_records -= records
+    def _end(self, batch: "_Batch", outcome: BatchResult | BaseException) -> None:
+        self._running.remove(batch)
+        requests = batch.requests
         if isinstance(outcome, BatchResult):
-            ended = time.monotonic()
-            self._pace.observe(records, ended - started, now=ended)
-            self._answer(batch, started, outcome)
-        elif isinstance(outcome, LeptonError) and len(batch) > 1:
+            now = time.monotonic()
+            self._pace.observe(batch.records, now - batch.started, now=now, period=now - batch.wanted_since)
+            if self._queue and not self._limits.max_delay_seconds:
+                self._wanted_since = now
+            self._answer(batch, outcome)
+        elif isinstance(outcome, LeptonError) and len(requests) > 1:
             # One request may have spoilt the batch: alone, each gets what it deserves.
-            self._alone.extend(batch)
+            self._alone.extend(requests)
         else:
-            for request in batch:
+            for request in requests:
                 self._fail(request, outcome)
-        # What was read out of its slots has been.
-        self._idle.append(instance)
+        # Its slots are not read any more.
+        self._idle.append(batch.instance)
         if self._queue or self._alone or self._closing:
             self._look_soon()
 
-    def _answer(self, batch: list[Queued], started: float, result: BatchResult) -> None:
+    def _answer(self, batch: "_Batch", result: BatchResult) -> None:
         outputs = result.outputs
         arrivals: list[float] = []
         records = 0
-        for index, request in enumerate(batch):
+        for index, request in enumerate(batch.requests):
             if request.is_over:
                 continue
             try:
@@ -248,16 +302,43 @@ class Batcher:
                 continue
             arrivals.append(request.arrived)
             records += request.records
-        self._statistics.answered(arrivals, records, result.runs, started=started, ended=time.monotonic())
+        self._statistics.answered(
+            arrivals, records, result.runs, started=batch.started, ended=time.monotonic()
+        )
 
     def _fail(self, request: Queued, error: BaseException) -> None:
         if not request.is_over:
-            self._statistics.failed(request.arrived)
+            self._statistics.failed(request.arrived, _reason(error))
             request.fail(error)
 
 
-def _overloaded(why: str, backlog_seconds: float) -> Overloaded:
-    return Overloaded(why, retry_after_seconds=max(backlog_seconds, _SHORTEST_RETRY_SECONDS))
+class _Batch:
+    """Requests that run together.
+
+    Args:
+        requests: of one kind.
+        instance: where they run.
+        started: when they were given to it, of `time.monotonic`.
+        wanted_since: when they could have been, if the loop had not had other things to do.
+    """
+
+    __slots__ = ("instance", "records", "requests", "started", "wanted_since")
+
+    def __init__(
+        self, requests: list[Queued], instance: Instance, started: float, wanted_since: float
+    ) -> None:
+        self.requests = requests
+        self.records = sum([request.records for request in requests])
+        self.instance = instance
+        self.started = started
+        self.wanted_since = wanted_since
+
+    def run(self) -> BatchResult:
+        return self.instance.run(self.requests, self.records)
+
+
+def _reason(error: BaseException) -> str:
+    return error.reason if isinstance(error, LeptonError) else Internal.reason
 
 
 def _outcome(ended: "asyncio.Future[BatchResult]") -> BatchResult | BaseException:

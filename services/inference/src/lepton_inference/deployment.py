@@ -11,7 +11,7 @@ from lepton_inference.batcher import Batcher, BatchLimits
 from lepton_inference.cache import ResponseCache, key_of
 from lepton_inference.catalogue import Version
 from lepton_inference.model import Model
-from lepton_inference.queued import Queued
+from lepton_inference.queued import DEFAULT_PRIORITY, Queued
 from lepton_inference.signature import Tensor, check_inputs
 from lepton_inference.statistics import Statistics
 
@@ -122,8 +122,14 @@ class Deployment:
         """It cannot be loaded."""
         self.state, self.reason = State.FAILED, reason
 
-    async def infer(self, tensors: Sequence[Tensor], *, deadline: float | None = None) -> Arrays:
-        """All outputs for the tensors of one request, by name; `deadline` is a time of `time.monotonic`.
+    async def infer(
+        self,
+        tensors: Sequence[Tensor],
+        *,
+        deadline: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Arrays:
+        """All outputs for the tensors of one request, by name; see `Batcher.infer`.
 
         Raises:
             TensorMismatch: they are not the model's inputs.
@@ -135,7 +141,7 @@ class Deployment:
         inputs = {tensor.name: tensor.array for tensor in tensors}
         cache = self.cache
         if cache is None:
-            return await self._batcher.infer(inputs, records, deadline=deadline)
+            return await self._batcher.infer(inputs, records, deadline=deadline, priority=priority)
         arrived = time.monotonic()
         key = key_of(inputs)
         found = cache.find(key)
@@ -143,7 +149,7 @@ class Deployment:
             self.statistics.found(arrived)
             return found
         self.statistics.missed(arrived)
-        outputs = await self._batcher.infer(inputs, records, deadline=deadline)
+        outputs = await self._batcher.infer(inputs, records, deadline=deadline, priority=priority)
         cache.keep(key, outputs)
         return outputs
 

@@ -1,10 +1,17 @@
 """What a version has answered and how long each stage took, as the statistics extension counts it."""
 
 import time
-from collections import defaultdict
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+BUCKET_SECONDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""Times are counted by the first of these that they do not exceed, or as longer ones."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,11 @@ class Stages:
     output_ns: int = 0
 
     @property
+    def ns(self) -> int:
+        """All stages."""
+        return self.input_ns + self.infer_ns + self.output_ns
+
+    @property
     def input(self) -> Duration:
         """Putting inputs together."""
         return Duration(self.count, self.input_ns)
@@ -55,22 +67,33 @@ class Stages:
         self.output_ns += times * output_ns
 
 
+def _no_counts() -> list[int]:
+    return [0] * (len(BUCKET_SECONDS) + 1)
+
+
 @dataclass(slots=True)
 class Statistics:
-    """Counts and times of one version under one endpoint, since it was loaded."""
+    """Counts and times of one version under one endpoint, since it was loaded.
+
+    Requests that were answered are also counted by how long they waited, computed, and took altogether:
+    lists with a count for each of `BUCKET_SECONDS` and one for longer times. Failures are counted by reason.
+    """
 
     requests: Stages = field(default_factory=Stages)
     runs: dict[int, Stages] = field(default_factory=lambda: defaultdict(Stages))
     records: int = 0
     last_arrived: float = 0.0
     """When the last request came, of `time.monotonic`; 0 before the first."""
+    failures: Counter[str] = field(default_factory=Counter)
+    queue_counts: list[int] = field(default_factory=_no_counts)
+    compute_counts: list[int] = field(default_factory=_no_counts)
+    total_counts: list[int] = field(default_factory=_no_counts)
     _total_ns: int = 0
     _queue_ns: int = 0
     _found: int = 0
     _found_ns: int = 0
     _missed: int = 0
     _missed_ns: int = 0
-    _failed: int = 0
     _failed_ns: int = 0
 
     @property
@@ -96,7 +119,7 @@ class Statistics:
     @property
     def fail(self) -> Duration:
         """Requests that were refused or failed."""
-        return Duration(self._failed, self._failed_ns)
+        return Duration(sum([*self.failures.values()]), self._failed_ns)
 
     @property
     def last_request_ms(self) -> int:
@@ -135,19 +158,31 @@ class Statistics:
         queue_ns = int((count * started - sum(arrivals)) * 1e9)
         self._queue_ns += queue_ns
         self._total_ns += queue_ns + count * taken_ns
+        if count:
+            first, last = min(arrivals), max(arrivals)
+            self.compute_counts[bisect_left(BUCKET_SECONDS, ended - started)] += count
+            for counts, moment in ((self.queue_counts, started), (self.total_counts, ended)):
+                bucket = bisect_left(BUCKET_SECONDS, moment - first)
+                if moment - last > (BUCKET_SECONDS[bucket - 1] if bucket else -1.0):
+                    counts[bucket] += count
+                    continue
+                for arrived in arrivals:
+                    counts[bisect_left(BUCKET_SECONDS, moment - arrived)] += 1
 
     def found(self, arrived: float) -> None:
         """A request that came then was answered from the cache."""
         self.last_arrived = arrived
         self._found += 1
-        self._found_ns += int((time.monotonic() - arrived) * 1e9)
+        seconds = time.monotonic() - arrived
+        self._found_ns += int(seconds * 1e9)
+        self.total_counts[bisect_left(BUCKET_SECONDS, seconds)] += 1
 
     def missed(self, arrived: float) -> None:
         """A request that came then was not in the cache."""
         self._missed += 1
         self._missed_ns += int((time.monotonic() - arrived) * 1e9)
 
-    def failed(self, arrived: float) -> None:
+    def failed(self, arrived: float, reason: str) -> None:
         """A request that came then was refused or failed."""
-        self._failed += 1
+        self.failures[reason] += 1
         self._failed_ns += int((time.monotonic() - arrived) * 1e9)

@@ -141,6 +141,7 @@ def _endpoint(endpoint: endpoint_pb2.Endpoint) -> Endpoint:
         preferred_batch_sizes=tuple(sorted(endpoint.batching.preferred_batch_sizes)),
         execution=_execution(endpoint.execution),
         response_cache_bytes=endpoint.response_cache_bytes,
+        follows=endpoint.HasField("follow"),
     )
 
 

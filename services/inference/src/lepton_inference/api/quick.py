@@ -22,6 +22,7 @@ from lepton_inference.api.tensors import name_version
 from lepton_inference.batch import Outputs, kind_of
 from lepton_inference.cache import ResponseCache, begin_key
 from lepton_inference.catalogue import Version
+from lepton_inference.queued import DEFAULT_PRIORITY
 from lepton_inference.signature import Tensor, TensorSpec, check_inputs, check_outputs
 from lepton_inference.tensors import DATATYPES, Array, decode_raw
 
@@ -219,6 +220,7 @@ class _QuickRequest:
     """See `lepton_inference.queued.Queued`."""
 
     in_place = False
+    priority = DEFAULT_PRIORITY
 
     __slots__ = (
         "_call",

@@ -222,7 +222,9 @@ class Follow(_message.Message):
     newest has all the traffic, the others answer callers that name them. Only versions of
     format ONNX count, and the model needs one: with none the endpoint is refused with
     NOT_FOUND. A version that is registered or deleted changes the targets in the same
-    moment; the last version that is left cannot be deleted.
+    moment; the last version that is left cannot be deleted. The version that answers goes
+    on until a server has loaded the newest; a server that cannot, and that has none
+    which answers, lets the newest of the others answer in its place.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
