@@ -155,6 +155,7 @@ async def test_the_model_runs_once_for_what_is_the_same(deployment: Deployment) 
     assert [await ask(deployment, value) for value in (1, 2, 1, 1, 2)] == [2, 4, 2, 2, 4]
     assert counts(deployment) == (3, 2, 2)
     assert deployment.statistics.success.count == 5
+    assert sum(deployment.statistics.total_counts) == 5
     assert deployment.statistics.records == 2
     assert deployment.cache_bytes > 0
 
