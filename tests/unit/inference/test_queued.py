@@ -17,8 +17,6 @@ MOST = 8
 class Waiting:
     """A request that only waits."""
 
-    in_place = True
-
     arrived: float
     records: int = 1
     priority: int = DEFAULT_PRIORITY
@@ -26,6 +24,7 @@ class Waiting:
     deadline: float | None = None
     size_bytes: int = 4
     is_over: bool = False
+    in_place: bool = True
     errors: list[BaseException] = field(default_factory=list)
 
     def arrays(self) -> Arrays:
