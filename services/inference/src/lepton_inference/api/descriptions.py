@@ -8,7 +8,7 @@ from inference import model_config_pb2 as config_pb
 from lepton_inference.batcher import BatchLimits
 from lepton_inference.catalogue import MODEL_FILE
 from lepton_inference.deployment import Deployment, State, Status
-from lepton_inference.model import CUDA_PROVIDER
+from lepton_inference.model import Model
 from lepton_inference.signature import TensorSpec
 from lepton_inference.statistics import Duration, Statistics
 
@@ -34,6 +34,7 @@ def model_metadata(name: str, deployment: Deployment, *, versions: Iterable[str]
         platform=PLATFORM,
         inputs=map(_tensor_metadata, signature.inputs),
         outputs=map(_tensor_metadata, signature.outputs),
+        properties=_properties(deployment.model),
     )
 
 
@@ -41,8 +42,7 @@ def model_config(name: str, deployment: Deployment, *, versions: Iterable[str]) 
     """How the model is served, in the words of the configuration extension."""
     model, limits = deployment.model, deployment.limits
     skip = int(model.batched)
-    on_gpu = model.provider == CUDA_PROVIDER
-    kind = config_pb.ModelInstanceGroup.KIND_GPU if on_gpu else config_pb.ModelInstanceGroup.KIND_CPU
+    kind = config_pb.ModelInstanceGroup.KIND_GPU if model.on_gpu else config_pb.ModelInstanceGroup.KIND_CPU
     return config_pb.ModelConfig(
         name=name,
         platform=PLATFORM,
@@ -60,8 +60,11 @@ def model_config(name: str, deployment: Deployment, *, versions: Iterable[str]) 
             for spec in model.signature.outputs
         ],
         dynamic_batching=_dynamic_batching(limits) if model.batched else None,
-        instance_group=[config_pb.ModelInstanceGroup(name=f"{name}_0", kind=kind, count=1)],
+        instance_group=[config_pb.ModelInstanceGroup(name=f"{name}_0", kind=kind, count=model.instances)],
         default_model_filename=MODEL_FILE,
+        parameters={
+            key: config_pb.ModelParameter(string_value=value) for key, value in _properties(model).items()
+        },
     )
 
 
@@ -71,7 +74,7 @@ def index_entry(name: str, status: Status) -> pb.RepositoryIndexResponse.ModelIn
         name=name,
         version=status.version.rpartition("/")[2],
         state=_INDEX_STATES[status.state],
-        reason=status.reason,
+        reason=status.reason or _runs_on(status),
     )
 
 
@@ -102,6 +105,21 @@ def model_statistics(name: str, deployment: Deployment) -> pb.ModelStatistics:
             for records, stages in sorted(statistics.runs.items())
         ],
     )
+
+
+def _properties(model: Model) -> dict[str, str]:
+    """What really runs a model, and what that takes."""
+    return {
+        "provider": model.provider,
+        "provider_share": f"{model.provider_share:.4f}",
+        "memory_bytes": str(model.memory_bytes),
+        "instances": str(model.instances),
+        "threads": str(model.threads),
+    }
+
+
+def _runs_on(status: Status) -> str:
+    return f"{status.provider_share:.0%} of it on {status.provider}" if status.provider else ""
 
 
 def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
