@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -57,3 +58,6 @@ async def test_a_server_at_work_counts_what_it_does(
     assert f"lepton_inference_records_total{{{labels}}} 6.0" in metrics
     assert f"lepton_inference_queue_requests{{{labels}}} 0.0" in metrics
     assert f"lepton_inference_ready{{{with_provider}}} 1.0" in metrics
+    assert f"lepton_inference_provider_share{{{with_provider}}} 1.0" in metrics
+    (size,) = re.findall(rf"lepton_inference_model_memory_bytes{{{labels}}} (\S+)", metrics)
+    assert float(size) >= len(models["scaler"](2))

@@ -59,9 +59,7 @@ class Deployment:
         status = Status(self.version.name, self.state, self.reason)
         if self._model is None:
             return status
-        return replace(
-            status, provider=self._model.provider, provider_share=self._model.provider_share
-        )
+        return replace(status, provider=self._model.provider, provider_share=self._model.provider_share)
 
     @property
     def memory_bytes(self) -> int:

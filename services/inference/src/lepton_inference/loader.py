@@ -23,13 +23,22 @@ Identity: TypeAlias = tuple[str, Signature, RuntimeOptions]
 """What makes two models the same: the files, what they are registered as, and how they run."""
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What memory depends on."""
+
+    identity: Identity
+    records: int
+
+
 @dataclass(eq=False)
 class _Resident:
     """What is in memory of a model, as long as it is: also when nobody uses it any more."""
 
     sessions: tuple[Any, ...]
     on_gpu: bool
-    size_bytes: int = 0
+    size_bytes: int
+    largest_batch: int = 0
 
 
 class Loader:
@@ -56,7 +65,7 @@ class Loader:
         self._models: weakref.WeakValueDictionary[Identity, Model] = weakref.WeakValueDictionary()
         self._residents: weakref.WeakKeyDictionary[Model, _Resident] = weakref.WeakKeyDictionary()
         self._resident: set[_Resident] = set()
-        self._needs: dict[tuple[Identity, int], int] = {}
+        self._needs: dict[_Batch, int] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
 
     async def load(self, version: Version, endpoint: Endpoint) -> Model:
@@ -73,7 +82,11 @@ class Loader:
             raise NotFound(f"{version.name} is not in the registry")
         if not version.is_onnx or MODEL_FILE not in version.files:
             raise InvalidModel(f"{version.name} is not stored as ONNX; only that can be served")
-        return await self._in_turn(lambda: self._load(version, endpoint))
+        try:
+            return await self._in_turn(lambda: self._load(version, endpoint))
+        except Overloaded as error:
+            # Where it was raised, the model was: that would stay in memory along with the error.
+            raise error.with_traceback(None) from None
 
     async def prune(self, catalogue: Catalogue) -> None:
         """Deletes the files of versions that no endpoint names any more, and forgets what they needed."""
@@ -91,35 +104,42 @@ class Loader:
             raise WrongState(f"the GPU is lost to this server until it starts anew: {self._gpu.reason}")
         # The digest is that of the files alone: other versions of the same may be registered differently.
         identity = (version.digest, version.signature, options)
-        batch = (identity, endpoint.max_batch_size)
+        batch = _Batch(identity, endpoint.max_batch_size)
+        file_bytes = version.files[MODEL_FILE].size_bytes
         model = self._models.get(identity)
-        file_bytes = sum(blob.size_bytes for blob in version.files.values())
         if model is None:
-            budget = self._budget(options.device != "cpu")
-            needed = max(file_bytes, self._needs.get(batch, 0))
-            budget.check(version.name, needed, taken_bytes=self._taken(on_gpu=budget is self._gpu_memory))
+            # The file tells the least that it needs, and an earlier try how much.
+            needed_bytes = max(file_bytes, self._needs.get(batch, 0))
+            self._check_room(version.name, needed_bytes, on_gpu=options.device != "cpu")
         memory.trim()
-        before = {kind: kind.in_use() for kind in (self._host_memory, self._gpu_memory)}
-        try:
-            if model is None:
-                model = self._open(version, options)
-                self._models[identity] = model
-                self._keep(model, file_bytes)
-            model.warm_up(endpoint.max_batch_size, runs=endpoint.execution.warm_up_runs)
-            resident: _Resident | None = self._residents[model]
-            others = self._taken(on_gpu=model.on_gpu) - resident.size_bytes
+        before = {budget: budget.in_use() for budget in (self._host_memory, self._gpu_memory)}
+        if model is None:
+            model = self._open(version, options)
+            self._models[identity] = model
+            self._keep(model, file_bytes)
+        model.warm_up(endpoint.max_batch_size, runs=endpoint.execution.warm_up_runs)
+        resident = self._residents[model]
+        if endpoint.max_batch_size > resident.largest_batch:
             memory.trim()
-            budget = self._budget(model.on_gpu)
-            # A model that is shared grows by what a larger batch needs.
-            grown = model.memory_bytes + max(0, budget.in_use() - before[budget])
-            model.memory_bytes = resident.size_bytes = max(file_bytes, grown)
-            self._needs[batch] = model.memory_bytes
-            budget.check(version.name, model.memory_bytes, taken_bytes=others)
-        except Overloaded:
-            # The error holds this frame, which must not hold the model.
-            model = resident = None
-            raise
+            budget = self._budget(on_gpu=model.on_gpu)
+            # One that runs already grows by what larger batches need.
+            measured_bytes = model.memory_bytes + budget.in_use() - before[budget]
+            size_bytes = max(measured_bytes, model.memory_bytes, file_bytes)
+            self._needs[batch] = model.memory_bytes = size_bytes
+            # Counted when it is known to fit: until then it is beside those that are.
+            resident.size_bytes = 0
+            try:
+                self._check_room(version.name, size_bytes, on_gpu=model.on_gpu)
+            finally:
+                resident.size_bytes, resident.largest_batch = size_bytes, endpoint.max_batch_size
         return model
+
+    def _check_room(self, name: str, needed_bytes: int, *, on_gpu: bool) -> None:
+        taken_bytes = sum(resident.size_bytes for resident in self._resident if resident.on_gpu == on_gpu)
+        self._budget(on_gpu=on_gpu).check(name, needed_bytes, taken_bytes=taken_bytes)
+
+    def _budget(self, *, on_gpu: bool) -> MemoryBudget:
+        return self._gpu_memory if on_gpu else self._host_memory
 
     def _open(self, version: Version, options: RuntimeOptions) -> Model:
         folder = self._artifacts.fetch(version)
@@ -149,12 +169,6 @@ class Loader:
         resident.sessions = ()
         memory.trim()
 
-    def _taken(self, *, on_gpu: bool) -> int:
-        return sum(resident.size_bytes for resident in self._resident if resident.on_gpu == on_gpu)
-
-    def _budget(self, on_gpu: bool) -> MemoryBudget:
-        return self._gpu_memory if on_gpu else self._host_memory
-
     def _prune(self, digests: set[str]) -> None:
         self._artifacts.prune(digests)
-        self._needs = {batch: size for batch, size in self._needs.items() if batch[0][0] in digests}
+        self._needs = {batch: size for batch, size in self._needs.items() if batch.identity[0] in digests}

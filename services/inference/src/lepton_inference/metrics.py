@@ -41,7 +41,9 @@ class ServingMetrics(Collector):
             labels=(*_LABELS, "provider"),
         )
         memory = GaugeMetricFamily(
-            "lepton_inference_model_memory_bytes", "Memory that the model was measured to take.", labels=_LABELS
+            "lepton_inference_model_memory_bytes",
+            "Memory that the model was measured to take.",
+            labels=_LABELS,
         )
         records = CounterMetricFamily(
             "lepton_inference_records", "Records that were answered.", labels=_LABELS

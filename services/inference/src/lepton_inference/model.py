@@ -55,7 +55,7 @@ _DATATYPES = {
 
 
 class Model:
-    """Sessions of one graph, which have answered once. `run` may be called from `instances` threads at a time.
+    """Sessions of one graph, which have answered once; `instances` threads may call `run` at a time.
 
     On the CPU one session serves them all: it may run several times at once, and has the weights once. On a
     GPU, where runs of one session wait for each other, each thread has a session to itself.

@@ -43,7 +43,7 @@ class PinnedMemory:
         # Every view of the array keeps the block alive.
         finalizer = weakref.finalize(block, self._give_back, address, block_bytes)
         finalizer.atexit = False
-        return np.ndarray(tuple(shape), dtype, buffer=block)
+        return np.ndarray(tuple(shape), dtype, buffer=memoryview(block))
 
     def copy(self, array: Array) -> Array:
         """A copy of an array."""

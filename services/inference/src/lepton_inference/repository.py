@@ -33,8 +33,8 @@ class Repository:
     def is_ready(self) -> bool:
         """Whether requests are welcome: the first catalogue was worked through, and something answers.
 
-        A server on which every version failed is not ready; one that has nothing to serve is. One that has lost
-        its GPU is not, whatever it could answer without: its place is another's.
+        A server on which every version failed is not ready; one that has nothing to serve is. One that has
+        lost its GPU is not, whatever it could answer without: its place is another's.
         """
         states = {deployment.state for _, deployment in self.deployments()}
         return self._settled and not self._lost and (not states or State.READY in states)

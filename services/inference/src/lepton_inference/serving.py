@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 Load: TypeAlias = Callable[[Version, Endpoint], Awaitable[Model]]
 
-_Wanted: TypeAlias = tuple[str, Execution]
-"""What a version is loaded as: its digest, and how it runs."""
+_Wanted: TypeAlias = tuple[str, Execution, int]
+"""What a version is loaded as: its digest, how it runs, and the largest batch that it is warmed up for."""
 
 _UNLOADED = "unloaded on this server by request"
 _FIRST_RETRY_SECONDS = 1.0
@@ -59,8 +59,9 @@ class ServedEndpoint:
         earlier, self.endpoint, self._versions = self.endpoint, endpoint, versions
         self._plan()
         if self._batching(earlier) != self._batching(endpoint):
-            for deployment in self.deployments.values():
-                if deployment.state is State.READY:
+            for target, deployment in self.deployments.items():
+                # What is being loaded batches anew when it is.
+                if deployment.state is State.READY and target not in self._loading:
                     self._end(self._batch_anew(deployment))
         self._settle()
 
@@ -141,7 +142,7 @@ class ServedEndpoint:
         for route in () if self._unloaded else self.endpoint.routes:
             target = route.target
             version = self._versions.get(target, Version(target))
-            wanted = (version.digest, self.endpoint.execution)
+            wanted = (version.digest, self.endpoint.execution, self.endpoint.max_batch_size)
             known = self.deployments.get(target)
             if known and self._wanted[target] == wanted:
                 continue

@@ -26,7 +26,7 @@ TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 GPU_PROVIDERS = frozenset({CUDA_PROVIDER, TENSORRT_PROVIDER})
 
 # The runtime's errors have no base class of their own, and some of its providers raise Python's.
-RUNTIME_ERRORS = (
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     *(error for error in vars(runtime).values() if isinstance(error, type) and issubclass(error, Exception)),
     RuntimeError,
 )

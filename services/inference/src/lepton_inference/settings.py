@@ -18,7 +18,7 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     """`host:port` of the registry."""
 
     run_directory: Path
-    """Folder of this server alone: model files, what TensorRT made of them, and what the registry said last."""
+    """Folder of this server alone: model files, TensorRT's engines, and what the registry said last."""
 
     replica: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", min_length=1)
     """Id of this server, unique among those that live."""
@@ -39,7 +39,7 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     """Bytes of memory that models may take together. 0: what the container's limit leaves, if it has one."""
 
     model_gpu_memory_bytes: int = Field(default=0, ge=0)
-    """Bytes of the GPU's memory that models may take together. 0: nine tenths of what is free at the start."""
+    """Bytes of the GPU's memory that models may take together. 0: nine tenths of what is free at first."""
 
     transport: Literal["grpc", "http2"] = "http2"
     """What carries calls: Lepton's own server, or gRPC's, which answers the same and costs more."""

@@ -34,7 +34,7 @@ def model_metadata(name: str, deployment: Deployment, *, versions: Iterable[str]
         platform=PLATFORM,
         inputs=map(_tensor_metadata, signature.inputs),
         outputs=map(_tensor_metadata, signature.outputs),
-        properties=_properties(deployment.model),
+        parameters=_what_runs(deployment.model),
     )
 
 
@@ -63,7 +63,9 @@ def model_config(name: str, deployment: Deployment, *, versions: Iterable[str]) 
         instance_group=[config_pb.ModelInstanceGroup(name=f"{name}_0", kind=kind, count=model.instances)],
         default_model_filename=MODEL_FILE,
         parameters={
-            key: config_pb.ModelParameter(string_value=value) for key, value in _properties(model).items()
+            "provider": config_pb.ModelParameter(string_value=model.provider),
+            "provider_share": config_pb.ModelParameter(string_value=str(model.provider_share)),
+            "threads": config_pb.ModelParameter(string_value=str(model.threads)),
         },
     )
 
@@ -107,19 +109,17 @@ def model_statistics(name: str, deployment: Deployment) -> pb.ModelStatistics:
     )
 
 
-def _properties(model: Model) -> dict[str, str]:
-    """What really runs a model, and what that takes."""
+def _what_runs(model: Model) -> dict[str, pb.InferParameter]:
     return {
-        "provider": model.provider,
-        "provider_share": f"{model.provider_share:.4f}",
-        "memory_bytes": str(model.memory_bytes),
-        "instances": str(model.instances),
-        "threads": str(model.threads),
+        "provider": pb.InferParameter(string_param=model.provider),
+        "provider_share": pb.InferParameter(double_param=model.provider_share),
+        "memory_bytes": pb.InferParameter(int64_param=model.memory_bytes),
     }
 
 
 def _runs_on(status: Status) -> str:
-    return f"{status.provider_share:.0%} of it on {status.provider}" if status.provider else ""
+    """Which provider runs how much of a model."""
+    return f"{status.provider} runs {status.provider_share:.0%} of it" if status.provider else ""
 
 
 def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
