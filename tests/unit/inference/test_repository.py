@@ -4,17 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from lepton_common.errors import (
     DependencyUnavailable,
     InvalidField,
-    InvalidModel,
     LeptonError,
     NotFound,
     ShuttingDown,
@@ -32,7 +28,6 @@ from lepton_inference.catalogue import (
     check_model_version,
 )
 from lepton_inference.deployment import Deployment, State
-from lepton_inference.gpu import Gpu, GpuLost
 from lepton_inference.loader import Loader
 from lepton_inference.memory import MemoryBudget
 from lepton_inference.model import Model, RuntimeOptions
@@ -297,79 +292,6 @@ async def test_a_version_that_does_not_fit_is_refused_and_comes_when_there_is_ro
             repository.changed.clear()
             await repository.changed.wait()
     assert await ask(repository.endpoint("f").find()) == 5
-    await repository.drain()
-
-
-class PoisonedSession:
-    """The runtime on a GPU whose context is corrupt: a real session whose runs fail as CUDA's then do."""
-
-    error: Exception | None = None
-
-    def __init__(self, session: ort.InferenceSession) -> None:
-        self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def get_providers(self) -> list[str]:
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-    def run_with_iobinding(self, binding: ort.IOBinding) -> None:
-        if self.error:
-            raise self.error
-        self._session.run_with_iobinding(binding)
-
-
-async def test_a_lost_gpu_ends_what_ran_on_it_and_the_server_is_not_ready_for_good(
-    loader: Loader, publish: Publish
-) -> None:
-    gpu = Gpu()
-    sessions: list[Any] = []
-
-    async def load(version: Version, endpoint: Endpoint) -> Model:
-        model = await loader.load(version, endpoint)
-        if endpoint.name == "f":
-            return model
-        sessions.append(PoisonedSession(model.sessions[0]))
-        return Model(sessions[-1:], (), options=RuntimeOptions("cuda"), on_lost=gpu.lose)
-
-    repository = Repository(load, limits=BatchLimits())
-    following = asyncio.create_task(repository.follow(gpu))
-    version = publish(1, 3)
-    (endpoint,) = catalogue((version, 1)).endpoints
-    repository.apply(Catalogue((endpoint, replace(endpoint, name="f")), {version.name: version}))
-    await settle(repository)
-    on_gpu = repository.endpoint("e").find()
-    assert (on_gpu.status.provider, await ask(on_gpu)) == ("CUDAExecutionProvider", 3)
-    assert repository.is_ready
-
-    sessions[0].error = Fail(
-        "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc(&p, size);"
-    )
-    with pytest.raises(InvalidModel):
-        await ask(on_gpu)
-    assert repository.is_ready
-
-    sessions[0].error = Fail(
-        "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 700: an illegal memory access was encountered ; "
-        "GPU=0 ; hostname=gpu-7 ; expr=cudaStreamSynchronize(static_cast<cudaStream_t>(stream_));"
-    )
-    with pytest.raises(GpuLost):
-        await ask(on_gpu)
-    await following
-    assert not repository.is_ready
-    (status,) = repository.report()["e"]
-    assert (status.state, status.reason) == (
-        State.FAILED,
-        "CUDA failure 700: an illegal memory access was encountered",
-    )
-    # What the device says later changes nothing: callers are told to go elsewhere.
-    sessions[0].error = None
-    for _ in range(2):
-        with pytest.raises(GpuLost, match="another server does"):
-            await ask(repository.endpoint("e").find())
-    assert await ask(repository.endpoint("f").find()) == 3
-    assert not repository.is_ready
     await repository.drain()
 
 

@@ -14,7 +14,7 @@ class Repository:
     """Endpoints by name. To be used from one event loop.
 
     `changed` is set whenever the state of a version changes; who waits for it clears it. `ready` is set for
-    good when `is_ready` has first been true.
+    good when `is_ready` has first been true. `is_lost` says that the server must be started anew.
     """
 
     def __init__(self, load: Load, *, limits: BatchLimits) -> None:
@@ -25,7 +25,7 @@ class Repository:
         self._retiring: set[asyncio.Task[None]] = set()
         self._known = False
         self._settled = False
-        self._lost = False
+        self.is_lost = False
         self.changed = asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -37,7 +37,7 @@ class Repository:
         lost its GPU is not, whatever it could answer without: its place is another's.
         """
         states = {deployment.state for _, deployment in self.deployments()}
-        return self._settled and not self._lost and (not states or State.READY in states)
+        return self._settled and not self.is_lost and (not states or State.READY in states)
 
     def apply(self, catalogue: Catalogue) -> None:
         """Serves what the catalogue says from now on; loading goes on in the background."""
@@ -79,7 +79,7 @@ class Repository:
     async def follow(self, gpu: Gpu) -> None:
         """Ends what runs on the GPU when that is lost, and is not ready from then on."""
         await gpu.lost.wait()
-        self._lost = True
+        self.is_lost = True
         for endpoint in self._endpoints.values():
             endpoint.lose_gpu(gpu.reason)
         self._on_change()

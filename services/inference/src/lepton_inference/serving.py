@@ -8,9 +8,9 @@ that is no longer named goes when it has answered what it had taken.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from lepton_common.errors import DependencyUnavailable, LeptonError, NotFound, Overloaded, WrongState
 from lepton_inference.batcher import BatchLimits
@@ -171,7 +171,8 @@ class ServedEndpoint:
         try:
             model = await self._load(version, self.endpoint)
             deployment.version = version
-            await asyncio.shield(self._end(deployment.start(model, self._batching(self.endpoint))))
+            # Given up while what the old one had taken is answered, it is answered all the same.
+            await deployment.start(model, self._batching(self.endpoint))
         except DependencyUnavailable as error:
             deployment.reason = str(error)
             return False
@@ -219,11 +220,10 @@ class ServedEndpoint:
         self._changed.set()
         self._on_change()
 
-    def _end(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(ending)
+    def _end(self, ending: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(ending)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
-        return task
 
     def _batching(self, endpoint: Endpoint) -> BatchLimits:
         return replace(
