@@ -26,6 +26,7 @@ from lepton_inference.settings import Settings
 
 async def run() -> None:
     """Serves until told to stop."""
+    memory.keep_little()
     settings = Settings()
     settings.run_directory.mkdir(parents=True, exist_ok=True)
     artifacts = Artifacts(ObjectStore(settings.object_store_url), settings.run_directory / "models")

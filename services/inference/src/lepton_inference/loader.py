@@ -35,7 +35,7 @@ class _Batch:
 class _Resident:
     """What is in memory of a model, as long as it is: also when nobody uses it any more."""
 
-    sessions: tuple[Any, ...]
+    sessions: list[Any]
     on_gpu: bool
     size_bytes: int
     largest_batch: int = 0
@@ -166,7 +166,8 @@ class Loader:
 
     def _let_go(self, resident: _Resident) -> None:
         self._resident.discard(resident)
-        resident.sessions = ()
+        # Here, whether or not the thread that let go of the model is done with that.
+        resident.sessions.clear()
         memory.trim()
 
     def _prune(self, digests: set[str]) -> None:

@@ -74,7 +74,7 @@ class Model:
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
         session = sessions[0]
-        self.sessions = tuple(sessions)
+        self.sessions = list(sessions)
         self.instances = options.instances
         self.threads = options.threads
         self.memory_bytes = 0
@@ -90,9 +90,10 @@ class Model:
         )
         self._on_lost = on_lost
         self._lost = ""
-        self._free_sessions: SimpleQueue[ort.InferenceSession] = SimpleQueue()
-        for each in self.sessions:
-            self._free_sessions.put(each)
+        # Their places: sessions are in one list alone, and end when somebody empties it.
+        self._free: SimpleQueue[int] = SimpleQueue()
+        for place in range(len(self.sessions)):
+            self._free.put(place)
         self._bound = must_bind(self.signature) or (self.on_gpu and can_bind(self.signature))
         self._pinned = PinnedMemory(cuda.allocate_host, cuda.free_host) if self.on_gpu else None
 
@@ -110,11 +111,11 @@ class Model:
         """
         if len(self.sessions) == 1:
             return self._run(self.sessions[0], inputs)
-        session = self._free_sessions.get()
+        place = self._free.get()
         try:
-            return self._run(session, inputs)
+            return self._run(self.sessions[place], inputs)
         finally:
-            self._free_sessions.put(session)
+            self._free.put(place)
 
     def try_out(self) -> None:
         """Runs records of zeros, and finds out whether records may really be put together.
