@@ -91,9 +91,10 @@ def usual_budget(limit_bytes: int, used_bytes: int) -> int:
 
 
 def keep_little() -> None:
-    """Lets the C library give larger blocks back to the system as soon as they are free, for the whole process.
+    """Lets the C library give larger blocks back to the system as soon as they are free.
 
-    By itself it learns to keep blocks of up to 32 MB, so that the largest requests would gain a little.
+    For the whole process. By itself it learns to keep blocks of up to 32 MB, of which large requests gain a
+    little.
     """
     library = _c_library()
     if library is not None:
