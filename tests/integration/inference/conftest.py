@@ -196,7 +196,7 @@ class Registry(Process):
         self.versions[made.name] = made
         return made.name
 
-    def serve(self, endpoint: str, targets: dict[str, int], **batching: int) -> None:
+    def serve(self, endpoint: str, targets: dict[str, int], **batching: Any) -> None:
         """Makes or replaces an endpoint of these version names and weights."""
         wanted = endpoint_pb2.Endpoint(
             name=f"endpoints/{endpoint}",
@@ -213,7 +213,21 @@ class Registry(Process):
                 endpoint_pb2.CreateEndpointRequest(endpoint_id=endpoint, endpoint=wanted)
             )
 
-    def serve_and_wait(self, endpoint: str, targets: dict[str, int], **batching: int) -> None:
+    def follow(self, endpoint: str, model: str, *, latest: int = 1) -> None:
+        """Makes an endpoint that follows the latest versions of a model."""
+        versions = endpoint_pb2.LatestVersions(count=latest)
+        follow = endpoint_pb2.Follow(model=f"models/{model}", latest=versions)
+        self._endpoints.CreateEndpoint(
+            endpoint_pb2.CreateEndpointRequest(
+                endpoint_id=endpoint, endpoint=endpoint_pb2.Endpoint(follow=follow)
+            )
+        )
+
+    def unpublish(self, version: str) -> None:
+        """Deletes a version."""
+        self._models.DeleteModelVersion(model_pb2.DeleteModelVersionRequest(name=version))
+
+    def serve_and_wait(self, endpoint: str, targets: dict[str, int], **batching: Any) -> None:
         """Serves, and waits until all versions are ready on the first server."""
         self.serve(endpoint, targets, **batching)
         for version in targets:

@@ -3,13 +3,14 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 import pytest
 
 from lepton_common.errors import DeadlineExceeded, InvalidModel, LeptonError, Overloaded, ShuttingDown
+from lepton_inference.batch import Compute
 from lepton_inference.batcher import Batcher, BatchLimits
 from lepton_inference.statistics import Statistics
 from lepton_inference.tensors import Array
@@ -35,10 +36,10 @@ class Doubler:
 
 @asynccontextmanager
 async def batching(
-    run: Callable[[Mapping[str, Array]], Mapping[str, Array]], limits: BatchLimits | None = None
+    compute: Compute, limits: BatchLimits | None = None, *, instances: int = 1
 ) -> AsyncIterator[tuple[Batcher, Statistics]]:
     statistics = Statistics()
-    batcher = Batcher(run, limits or BatchLimits(), statistics=statistics)
+    batcher = Batcher(compute, limits or BatchLimits(), statistics=statistics, instances=instances)
     try:
         yield batcher, statistics
     finally:
@@ -115,6 +116,66 @@ async def test_only_requests_of_one_shape_are_put_together() -> None:
         narrow, wide = {"x": np.ones((1, 2))}, {"x": np.ones((1, 3))}
         answers = await asyncio.gather(*(batcher.infer(inputs, 1) for inputs in (narrow, wide, narrow)))
     assert [answer["y"].shape for answer in answers] == [(1, 2), (1, 3), (1, 2)]
+
+
+async def test_what_a_model_hands_through_stays_as_it_was() -> None:
+    async with batching(lambda inputs: {"y": inputs["x"]}) as (batcher, _):
+        ones, twos = await asyncio.gather(*(batcher.infer(records(n, n), 2) for n in (1, 2)))
+        await asyncio.gather(*(batcher.infer(records(n, n), 2) for n in (3, 4)))
+    assert [ones["y"].tolist(), twos["y"].tolist()] == [[[1], [1]], [[2], [2]]]
+
+
+class Meeting:
+    """A model that answers when as many runs have come together as it waits for."""
+
+    def __init__(self, runs: int) -> None:
+        self._barrier = threading.Barrier(runs)
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        self._barrier.wait(30)
+        return {"y": inputs["x"] * 2}
+
+
+async def test_instances_run_at_a_time() -> None:
+    async with batching(Meeting(3), BatchLimits(max_batch_size=2), instances=3) as (batcher, statistics):
+        for _ in range(3):
+            answers = await asyncio.gather(*(ask(batcher, n) for n in range(6)))
+            assert answers == [[2 * n] for n in range(6)]
+    assert {size: stages.count for size, stages in statistics.runs.items()} == {2: 9}
+
+
+async def test_no_more_than_the_instances_run_at_a_time() -> None:
+    running, most = 0, 0
+    counting = threading.Lock()
+
+    def compute(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        nonlocal running, most
+        with counting:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002)
+        with counting:
+            running -= 1
+        return {"y": inputs["x"] * 2}
+
+    async with batching(compute, BatchLimits(max_batch_size=1), instances=2) as (batcher, _):
+        answers = await asyncio.gather(*(ask(batcher, n) for n in range(40)))
+    assert answers == [[2 * n] for n in range(40)]
+    assert most == 2
+
+
+async def test_instances_that_drain_answer_all_that_run() -> None:
+    model = Doubler()
+    batcher = Batcher(model, BatchLimits(max_batch_size=1), statistics=Statistics(), instances=2)
+    model.gate.clear()
+    asked = [asyncio.create_task(ask(batcher, n)) for n in range(5)]
+    await asyncio.sleep(0.01)
+    draining = asyncio.create_task(batcher.drain())
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+    model.gate.set()
+    await draining
+    assert await asyncio.gather(*asked) == [[2 * n] for n in range(5)]
 
 
 async def test_a_delay_fills_batches() -> None:
@@ -270,7 +331,7 @@ async def test_requests_and_runs_are_counted() -> None:
     assert statistics.records == 7
     assert statistics.success.count == statistics.queue.count == statistics.requests.infer.count == 4
     assert statistics.run_count == 2
-    assert {size: stages.infer.count for size, stages in statistics.runs.items()} == {1: 1, 6: 1}
+    assert {size: stages.count for size, stages in statistics.runs.items()} == {1: 1, 6: 1}
     assert statistics.queue.ns > 3 * 0.04e9
     assert statistics.last_request_ms > 1_600_000_000_000
 

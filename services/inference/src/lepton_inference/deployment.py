@@ -9,7 +9,7 @@ from lepton_inference.batch import Arrays
 from lepton_inference.batcher import Batcher, BatchLimits
 from lepton_inference.catalogue import Version
 from lepton_inference.model import Model
-from lepton_inference.queued import Queued
+from lepton_inference.queued import DEFAULT_PRIORITY, Queued
 from lepton_inference.signature import Tensor, check_inputs
 from lepton_inference.statistics import Statistics
 
@@ -104,7 +104,8 @@ class Deployment:
     async def start(self, model: Model, limits: BatchLimits) -> None:
         """Answers with this model from now on; what waits in an earlier queue is answered first."""
         self._limits = limits if model.batched else replace(limits, max_batch_size=0)
-        earlier, self._batcher = self._batcher, Batcher(model.run, self._limits, statistics=self.statistics)
+        batcher = Batcher(model.run, self._limits, statistics=self.statistics, instances=model.instances)
+        earlier, self._batcher = self._batcher, batcher
         self._model, self.state, self.reason = model, State.READY, ""
         self.worked_out.clear()
         if earlier:
@@ -114,8 +115,14 @@ class Deployment:
         """It cannot be loaded."""
         self.state, self.reason = State.FAILED, reason
 
-    async def infer(self, tensors: Sequence[Tensor], *, deadline: float | None = None) -> Arrays:
-        """All outputs for the tensors of one request, by name; `deadline` is a time of `time.monotonic`.
+    async def infer(
+        self,
+        tensors: Sequence[Tensor],
+        *,
+        deadline: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Arrays:
+        """All outputs for the tensors of one request, by name; see `Batcher.infer`.
 
         Raises:
             TensorMismatch: they are not the model's inputs.
@@ -125,7 +132,7 @@ class Deployment:
         records = check_inputs(model.signature, tensors, batched=model.batched)
         assert self._batcher is not None
         inputs = {tensor.name: tensor.array for tensor in tensors}
-        return await self._batcher.infer(inputs, records, deadline=deadline)
+        return await self._batcher.infer(inputs, records, deadline=deadline, priority=priority)
 
     def submit(self, request: Queued) -> None:
         """Takes a request whose inputs are the model's.
@@ -133,7 +140,8 @@ class Deployment:
         Raises:
             LeptonError: what `model` and `Batcher.submit` raise.
         """
-        _ = self.model
+        if self._batcher is None:
+            _ = self.model
         assert self._batcher is not None
         self._batcher.submit(request)
 

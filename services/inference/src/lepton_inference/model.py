@@ -85,6 +85,7 @@ class Model:
             outputs=tuple(map(_spec, session.get_outputs())),
             classes=classes,
         )
+        self._output_names = [spec.name for spec in self.signature.outputs]
         self.batched = may_batch(
             (node.shape for node in session.get_inputs()), (node.shape for node in session.get_outputs())
         )
@@ -165,10 +166,10 @@ class Model:
         try:
             if self._bound:
                 return self._run_bound(session, inputs)
-            outputs = session.run(None, inputs)
+            outputs = session.run(self._output_names, inputs)
         except RUNTIME_ERRORS as error:
             raise self._explain(error) from error
-        return {spec.name: output for spec, output in zip(self.signature.outputs, outputs, strict=True)}
+        return dict(zip(self._output_names, outputs, strict=True))
 
     def _run_bound(self, session: ort.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, Array]:
         records = len(inputs[self.signature.inputs[0].name]) if self.batched else None

@@ -9,6 +9,7 @@ from lepton_inference.batcher import BatchLimits
 from lepton_inference.catalogue import MODEL_FILE
 from lepton_inference.deployment import Deployment, State, Status
 from lepton_inference.model import Model
+from lepton_inference.queued import DEFAULT_PRIORITY, PRIORITIES
 from lepton_inference.signature import TensorSpec
 from lepton_inference.statistics import Duration, Statistics
 
@@ -133,6 +134,9 @@ def _data_type(spec: TensorSpec) -> "config_pb.DataType.ValueType":
 
 def _dynamic_batching(limits: BatchLimits) -> config_pb.ModelDynamicBatching:
     return config_pb.ModelDynamicBatching(
+        preferred_batch_size=limits.preferred_batch_sizes,
+        priority_levels=PRIORITIES,
+        default_priority_level=DEFAULT_PRIORITY,
         max_queue_delay_microseconds=round(limits.max_delay_seconds * 1e6),
         default_queue_policy=config_pb.ModelQueuePolicy(
             timeout_action=config_pb.ModelQueuePolicy.REJECT,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from lepton_inference.api.layout import Layout, Layouts
 from lepton_inference.api.tensors import name_version
 from lepton_inference.batch import kind_of
 from lepton_inference.catalogue import Version
+from lepton_inference.queued import DEFAULT_PRIORITY
 from lepton_inference.signature import Tensor, TensorSpec, check_inputs, check_outputs
 from lepton_inference.tensors import DATATYPES, Array, decode_raw
 
@@ -66,13 +66,13 @@ class QuickInfer:
             return False
         if plan is None:
             return False
-        request = _QuickRequest(call, message, plan)
+        request = _QuickRequest(call, message, plan, deployment)
         try:
             deployment.submit(request)
         except LeptonError as error:
             request.fail(error)
         else:
-            call.on_cancel = partial(request.withdraw, deployment)
+            call.on_cancel = request.withdraw
         return True
 
 
@@ -107,28 +107,40 @@ class _Plan:
 
     def response(self, message: bytes, outputs: Outputs, index: int) -> bytes:
         """The response to a request, as the generated code would write it."""
-        shares = [
-            outputs.raw(index, spec.name, dtype)
+        shares = outputs.worked_out.get(self)
+        if shares is None:
+            shares = outputs.worked_out[self] = self._shares(outputs)
+        first, last = outputs.rows[index], outputs.rows[index + 1]
+        # The field of the id is the same in both.
+        parts: list[bytes | memoryview] = [self.head, message[self.id_start : self.id_stop]]
+        for frame, data, row_bytes in shares:
+            parts += (frame, data[first * row_bytes : last * row_bytes])
+        return b"".join(parts)
+
+    def _shares(self, outputs: Outputs) -> list[tuple[bytes, bytes | memoryview, int]]:
+        """What requests of one batch get: what stands in front of the elements of each output, the elements
+        for all of them, and the bytes of a row."""
+        raws = [
+            outputs.raw(spec.name, dtype, records=self.records)
             for spec, dtype in zip(self.outputs, self.dtypes, strict=True)
         ]
-        shapes = tuple([shape for shape, _ in shares])
+        shapes = tuple([shape for shape, _, _ in raws])
         frames = self.frames.get(shapes)
         if frames is None:
             if len(self.frames) >= _MOST_FRAMES:
                 self.frames.clear()
-            frames = self.frames[shapes] = self._make_frames(shares)
-        # The field of the id is the same in both.
-        parts: list[bytes | memoryview] = [self.head, message[self.id_start : self.id_stop]]
-        for frame, (_, data) in zip(frames, shares, strict=True):
-            parts += (frame, data)
-        return b"".join(parts)
+            frames = self.frames[shapes] = self._make_frames(shapes)
+        return [(frame, data, row_bytes) for frame, (_, data, row_bytes) in zip(frames, raws, strict=True)]
 
-    def _make_frames(self, shares: list[tuple[tuple[int, ...], memoryview]]) -> list[bytes]:
+    def _make_frames(self, shapes: tuple[tuple[int, ...], ...]) -> list[bytes]:
         response = pb.ModelInferResponse()
         name_version(response, self.version)
-        for spec, (shape, _) in zip(self.outputs, shares, strict=True):
+        for spec, shape in zip(self.outputs, shapes, strict=True):
             response.outputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
-        frames = [_RAW_TAG + _varint(len(data)) for _, data in shares]
+        frames = [
+            _RAW_TAG + _varint(prod(shape) * dtype.itemsize)
+            for shape, dtype in zip(shapes, self.dtypes, strict=True)
+        ]
         return [response.SerializeToString() + frames[0], *frames[1:]]
 
 
@@ -188,8 +200,12 @@ def _make_plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan 
 class _QuickRequest:
     """See `lepton_inference.queued.Queued`."""
 
+    in_place = False
+    priority = DEFAULT_PRIORITY
+
     __slots__ = (
         "_call",
+        "_deployment",
         "_message",
         "_plan",
         "arrived",
@@ -200,10 +216,11 @@ class _QuickRequest:
         "size_bytes",
     )
 
-    def __init__(self, call: QuickCall, message: bytes, plan: _Plan) -> None:
+    def __init__(self, call: QuickCall, message: bytes, plan: _Plan, deployment: Deployment) -> None:
         self._call = call
         self._message = message
         self._plan = plan
+        self._deployment = deployment
         self.arrived = time.monotonic()
         self.deadline = call.deadline
         self.is_over = False
@@ -236,11 +253,11 @@ class _QuickRequest:
         self._call.on_cancel = None
         self._call.end(error)
 
-    def withdraw(self, deployment: Deployment) -> None:
+    def withdraw(self) -> None:
         """Nobody waits for it any more."""
         if not self.is_over:
             self.is_over = True
-            deployment.withdraw(self)
+            self._deployment.withdraw(self)
 
 
 def _varint(number: int) -> bytes:

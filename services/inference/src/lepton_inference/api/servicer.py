@@ -13,7 +13,7 @@ from lepton.access.v1 import access_pb2
 from lepton_common.errors import FieldViolation, InvalidField, LeptonError
 from lepton_common.server import Service
 from lepton_inference.api import descriptions
-from lepton_inference.api.parameters import deadline_of, sequence_key
+from lepton_inference.api.parameters import deadline_of, priority_of, sequence_key
 from lepton_inference.api.quick import QuickInfer
 from lepton_inference.api.refusals import Refusals
 from lepton_inference.api.tensors import decode_inputs, decode_outputs, encode_response
@@ -178,7 +178,9 @@ class InferenceServicer(Refusals):
         )
         model = deployment.model
         outputs = decode_outputs(request, model.signature)
-        arrays = await deployment.infer(decode_inputs(request), deadline=deadline)
+        arrays = await deployment.infer(
+            decode_inputs(request), deadline=deadline, priority=priority_of(request.parameters)
+        )
         return encode_response(
             request,
             arrays,
