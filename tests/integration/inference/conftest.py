@@ -196,7 +196,14 @@ class Registry(Process):
         self.versions[made.name] = made
         return made.name
 
-    def serve(self, endpoint: str, targets: dict[str, int], **batching: Any) -> None:
+    def serve(
+        self,
+        endpoint: str,
+        targets: dict[str, int],
+        *,
+        execution: endpoint_pb2.Execution | None = None,
+        **batching: Any,
+    ) -> None:
         """Makes or replaces an endpoint of these version names and weights."""
         wanted = endpoint_pb2.Endpoint(
             name=f"endpoints/{endpoint}",
@@ -205,6 +212,7 @@ class Registry(Process):
                 for version, weight in targets.items()
             ],
             batching=endpoint_pb2.Batching(**batching),
+            execution=execution,
         )
         try:
             self._endpoints.UpdateEndpoint(endpoint_pb2.UpdateEndpointRequest(endpoint=wanted))
