@@ -449,6 +449,25 @@ async def test_loading_tries_again_what_had_failed(
     assert await ask(repository.endpoint("e").find()) == 3
 
 
+async def test_loading_tries_again_what_could_not_take_the_place_of_another(
+    repository: Repository, publish: Publish, store: ObjectStore
+) -> None:
+    await serve(repository, (publish(1, 3), 1))
+    made_anew = publish(1, 5)
+    blob = made_anew.files["model.onnx"]
+    content = store.get(blob.key)
+    store.put(blob.key, b"damaged")
+    repository.apply(catalogue((made_anew, 1)))
+    endpoint = repository.endpoint("e")
+    await asked_until(repository, lambda: bool(endpoint.find().reason))
+    with pytest.raises(WrongState, match=r"versions/1 goes on as before: .* does not have"):
+        await endpoint.load()
+    assert await ask(endpoint.find()) == 3
+    store.put(blob.key, content)
+    await endpoint.load()
+    assert await ask(endpoint.find()) == 5
+
+
 async def test_a_store_that_is_away_is_asked_again(loader: Loader, publish: Publish) -> None:
     away = [DependencyUnavailable("the object store could not be read")]
 

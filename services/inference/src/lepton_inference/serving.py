@@ -100,21 +100,29 @@ class ServedEndpoint:
         return [deployment.status for deployment in self.deployments.values()]
 
     async def load(self) -> None:
-        """Loads anew what was unloaded or had failed.
+        """Loads anew what was unloaded or had failed, be it to take the place of what answers.
 
         Raises:
             LeptonError: what `Deployment.model` raises where that does not succeed.
+            WrongState: what answers could not be replaced.
         """
         self._unloaded = False
         for target, deployment in [*self.deployments.items()]:
             if deployment.state is State.FAILED:
                 self._retire(target)
+            elif deployment.reason:
+                self._wanted.pop(target)
         self._plan()
-        while any(deployment.is_pending for deployment in self.deployments.values()):
+        while any(
+            target in self._loading and not deployment.reason
+            for target, deployment in self.deployments.items()
+        ):
             self._changed.clear()
             await self._changed.wait()
         for deployment in self.deployments.values():
             _ = deployment.model
+            if deployment.reason:
+                raise WrongState(f"{deployment.version.name} {deployment.reason}")
 
     def lose_gpu(self, reason: str) -> None:
         """Counts what runs on the GPU as failed, for good."""
@@ -144,7 +152,7 @@ class ServedEndpoint:
             version = self._versions.get(target, Version(target))
             wanted = (version.digest, self.endpoint.execution, self.endpoint.max_batch_size)
             known = self.deployments.get(target)
-            if known and self._wanted[target] == wanted:
+            if known and self._wanted.get(target) == wanted:
                 continue
             if known and known.state is not State.READY:
                 self._retire(target)
@@ -152,6 +160,7 @@ class ServedEndpoint:
             if loading := self._loading.pop(target, None):
                 loading.cancel()
             deployment = known or Deployment(version)
+            deployment.reason = ""
             self.deployments[target] = deployment
             self._wanted[target] = wanted
             self._loading[target] = asyncio.create_task(self._bring_up(deployment, version))
