@@ -110,7 +110,8 @@ async def test_a_model_says_how_it_is_served(stub: Stub) -> None:
         "provider_share": "1.0",
         "threads": "1",
     }
-    assert config.HasField("dynamic_batching")
+    batching = config.dynamic_batching
+    assert (batching.priority_levels, batching.default_priority_level) == (5, 3)
 
 
 async def test_raw_tensors_are_answered_raw(stub: Stub, ask: Ask) -> None:

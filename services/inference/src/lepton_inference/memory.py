@@ -8,8 +8,8 @@ a model is never taken to need less than its files hold.
 Memory that was freed returns to the system only when the C library is told to: of a dropped model of 190 MB
 it kept 160 MB for later (as triton-inference-server/server#7594 and microsoft/onnxruntime#26831 tell, too),
 and to load it again and again took 630 MB for a moment. `trim` gives back what lies between blocks in use;
-`keep_little` sees to what lies at the end of a thread's memory, which `trim` does not reach, and with it loading
-takes 300 MB. The runtime's own arenas end with their session.
+`keep_little` sees to what lies at the end of a thread's memory, which `trim` does not reach: with it loading
+took 300 MB. The runtime's own arenas end with their session.
 """
 
 import ctypes
