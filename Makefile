@@ -77,7 +77,7 @@ build/tools/helm3: requirements/helm3.txt tests/tools/helm3.py | setup
 	@touch $@
 
 # Clients in other languages. Tests that need one are skipped where its language is not installed.
-build/tools/stamp: tests/tools/go.mod tests/tools/go.sum
+build/tools/stamp: tests/tools/go.mod tests/tools/go.sum tests/tools/goclient/main.go
 	@mkdir -p build/tools
 	@if command -v go > /dev/null; then \
 		echo "go build -C tests/tools -o $(CURDIR)/build/tools/ tool"; \
