@@ -4,8 +4,8 @@ All run models on ONNX Runtime with one thread, by the programs in `runtimes/`. 
 which they are quickest on one core:
 
 - tritonserver: its Python backend, one instance of a model, dynamic batching without a delay; gRPC alone.
-- MLServer: one process, for on one core its workers only cost; adaptive batching, which waits for 5 ms at most,
-  for that costs the least CPU time where there are 16 in flight; no metrics, no debugging.
+- MLServer: one process, for on one core its workers only cost; adaptive batching, which waits for 5 ms at
+  most, for that costs the least CPU time where there are 16 in flight; no metrics, no debugging.
 - KServe: its SDK, which batches nothing; no log line per request.
 """
 
