@@ -99,7 +99,7 @@ def bars(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if record["bar"] is not None:
             held = "holds" if record["holds"] else "MISSED"
             value = f"{record['value']:>9.4g} {record['unit']:<6}"
-            yield f"{record['name']:<72}{value}bar {record['bar']:<6g}{held}"
+            yield f"{record['name']:<80}{value}bar {record['bar']:<6g}{held}"
 
 
 def _record(
