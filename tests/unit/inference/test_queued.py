@@ -24,6 +24,7 @@ class Waiting:
     deadline: float | None = None
     size_bytes: int = 4
     is_over: bool = False
+    in_place: bool = True
     errors: list[BaseException] = field(default_factory=list)
 
     def arrays(self) -> Arrays:
