@@ -170,7 +170,7 @@ class Batcher:
         if not self._idle:
             running, elapsed = self._running[0].records, now - self._running[0].started
         # Mostly there is time enough for all that waits, whatever goes first.
-        if pace.longest_seconds(self._queue.records + records, elapsed=elapsed) <= seconds:
+        if pace.longest_seconds(self._queue.records + running + records, elapsed=elapsed) <= seconds:
             return
         ahead = self._queue.before(request.priority).records
         if pace.answer_seconds(records, ahead=ahead, running=running, elapsed=elapsed, now=now) > seconds:
