@@ -167,6 +167,14 @@ class Call(Stream):
             outbound.headers(self, error_block(code, message, details, metadata), end=True)
         self.connection.flush_soon()
 
+    def refuse(self, block: bytes) -> None:
+        """Ends a call, of which nothing was sent, with what `error_block` made. Encoded beforehand: under
+        overload most calls are refused, in the same words. Nothing happens if nobody waits any more.
+        """
+        if not self.answered:
+            self.connection.outbound.headers(self, block, end=True)
+            self.connection.flush_soon()
+
     async def send(self, message: bytes) -> None:
         """Sends one of many messages; waits while the caller takes none.
 
