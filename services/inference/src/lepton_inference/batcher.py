@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 
 from lepton_common.errors import (
     Cancelled,
@@ -196,7 +197,9 @@ class Batcher:
         running = sum([batch.records for batch in self._running])
         ahead = running + self._queue.before(priority).records
         seconds = self._pace.backlog_seconds(ahead, now=time.monotonic())
-        return Overloaded(why, retry_after_seconds=max(seconds, _SHORTEST_RETRY_SECONDS))
+        # In whole hundredths: under overload most are told the same, which is encoded once.
+        ticks = max(ceil(seconds / _SHORTEST_RETRY_SECONDS), 1)
+        return Overloaded(why, retry_after_seconds=ticks * _SHORTEST_RETRY_SECONDS)
 
     # One turn of the loop after the other.
 

@@ -34,7 +34,7 @@ class Method:
     server_streaming: bool
 
     quiet: bool = False
-    """Whether calls that succeed are logged at DEBUG alone: there are thousands a second."""
+    """Whether calls that succeed, or find no time, are logged at DEBUG alone: thousands come in a second."""
 
     @property
     def kind(self) -> str:
