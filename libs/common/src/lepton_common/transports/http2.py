@@ -96,6 +96,11 @@ class Http2Transport:
         self._server = Server(self._methods(), _options(self._settings))
         await self._server.listen_on(self._socket, tls=self._context)
 
+    def leave(self) -> None:
+        """See `Transport.leave`."""
+        if self._server is not None:
+            self._server.leave()
+
     async def stop(self, seconds: float) -> None:
         """See `Transport.stop`."""
         if self._server is not None:
