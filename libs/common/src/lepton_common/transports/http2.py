@@ -157,6 +157,7 @@ def _options(settings: ServerSettings) -> Options:
     return Options(
         max_message_bytes=settings.max_message_bytes,
         max_buffered_bytes=_MESSAGES_HELD * settings.max_message_bytes,
+        request_seconds=settings.default_deadline_seconds,
         # As `aio` has it: finds out about clients that vanished in the middle of a watch.
         keepalive_seconds=60.0,
         keepalive_timeout_seconds=20.0,
