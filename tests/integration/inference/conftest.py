@@ -196,7 +196,9 @@ class Registry(Process):
         self.versions[made.name] = made
         return made.name
 
-    def serve(self, endpoint: str, targets: dict[str, int], **batching: Any) -> None:
+    def serve(
+        self, endpoint: str, targets: dict[str, int], *, response_cache_bytes: int = 0, **batching: Any
+    ) -> None:
         """Makes or replaces an endpoint of these version names and weights."""
         wanted = endpoint_pb2.Endpoint(
             name=f"endpoints/{endpoint}",
@@ -205,6 +207,7 @@ class Registry(Process):
                 for version, weight in targets.items()
             ],
             batching=endpoint_pb2.Batching(**batching),
+            response_cache_bytes=response_cache_bytes,
         )
         try:
             self._endpoints.UpdateEndpoint(endpoint_pb2.UpdateEndpointRequest(endpoint=wanted))
@@ -320,6 +323,16 @@ async def stub(server: InferenceServer) -> AsyncIterator["pb_grpc.GRPCInferenceS
 def models() -> dict[str, Callable[..., bytes]]:
     """What makes the models of the tests, by name."""
     return {"scaler": scaler, "records": records, "mlp": mlp}
+
+
+@pytest.fixture(scope="module")
+def tritonclient_python() -> str:
+    """The interpreter of the environment that holds the published client."""
+    path = os.environ.get(
+        "LEPTON_TRITONCLIENT_PYTHON", str(Path(__file__).parents[3] / ".venv-tritonclient/bin/python")
+    )
+    assert Path(path).exists(), f"{path} is not there: run `make setup .venv-tritonclient/stamp`"
+    return path
 
 
 @pytest.fixture

@@ -155,48 +155,46 @@ class Batcher:
         queue = self._queue
         if not queue and not self._running:
             return
-        if deadline is not None and not self._can_meet(deadline, request, now):
-            raise self._overloaded("the deadline cannot be met", request.priority)
+        if deadline is not None:
+            self._check_deadline(request, deadline - now, now)
         if (
             len(queue) >= self._limits.max_queue_requests
             or queue.size_bytes + request.size_bytes > self._limits.max_queue_bytes
         ):
             self._make_room(request)
 
-    def _can_meet(self, deadline: float, request: Queued, now: float) -> bool:
+    def _check_deadline(self, request: Queued, seconds: float, now: float) -> None:
+        """Refuses a request that will not be answered within so many seconds."""
+        pace, records = self._pace, request.records
         running, elapsed = 0, 0.0
         if not self._idle:
             running, elapsed = self._running[0].records, now - self._running[0].started
-        records = request.records
         # Mostly there is time enough for all that waits, whatever goes first.
-        if now + self._pace.longest_seconds(self._queue.records + records, elapsed=elapsed) <= deadline:
-            return True
+        if pace.longest_seconds(self._queue.records + records, elapsed=elapsed) <= seconds:
+            return
         ahead = self._queue.before(request.priority).records
-        seconds = self._pace.answer_seconds(records, ahead=ahead, running=running, elapsed=elapsed, now=now)
-        return now + seconds <= deadline
+        if pace.answer_seconds(records, ahead=ahead, running=running, elapsed=elapsed, now=now) > seconds:
+            raise self._overloaded("the deadline cannot be met", ahead, now)
 
     def _make_room(self, request: Queued) -> None:
         """Refuses a request that has no place in the queue, or the last ones of lower priority."""
-        limits, queue = self._limits, self._queue
+        limits, queue, now = self._limits, self._queue, request.arrived
         before = queue.before(request.priority)
         if before.requests >= limits.max_queue_requests:
-            raise self._overloaded("the queue is full", request.priority)
+            raise self._overloaded("the queue is full", before.records, now)
         if before.size_bytes + request.size_bytes > limits.max_queue_bytes:
-            raise self._overloaded("the queue holds as many bytes as it may", request.priority)
+            raise self._overloaded("the queue holds as many bytes as it may", before.records, now)
         while (
             len(queue) >= limits.max_queue_requests
             or queue.size_bytes + request.size_bytes > limits.max_queue_bytes
         ):
             displaced = queue.take_last()
-            self._fail(
-                displaced, self._overloaded("the queue is full of higher priorities", displaced.priority)
-            )
+            self._fail(displaced, self._overloaded("others of higher priority came", queue.records, now))
 
-    def _overloaded(self, why: str, priority: int) -> Overloaded:
-        """What a request of this priority is told: to come again when what goes before it is done."""
-        running = sum([batch.records for batch in self._running])
-        ahead = running + self._queue.before(priority).records
-        seconds = self._pace.backlog_seconds(ahead, now=time.monotonic())
+    def _overloaded(self, why: str, ahead: int, now: float) -> Overloaded:
+        """What a request is told: to come again when the records ahead of it are done."""
+        records = ahead + sum([batch.records for batch in self._running])
+        seconds = self._pace.backlog_seconds(records, now=now)
         # In whole hundredths: under overload most are told the same, which is encoded once.
         ticks = max(ceil(seconds / _SHORTEST_RETRY_SECONDS), 1)
         return Overloaded(why, retry_after_seconds=ticks * _SHORTEST_RETRY_SECONDS)

@@ -62,7 +62,24 @@ class ServingMetrics(Collector):
                 failed.add_metric((*labels, reason), count)
             runs.add_metric(labels, statistics.run_count)
             seconds.add_metric(labels, statistics.run_ns / 1e9)
-        return (queue, ready, records, failed, runs, seconds, *self._histograms())
+        return (queue, ready, records, failed, runs, seconds, *self._cache(), *self._histograms())
+
+    def _cache(self) -> Iterable[Metric]:
+        found = CounterMetricFamily(
+            "lepton_inference_cache_hits", "Requests that were answered from the cache.", labels=_LABELS
+        )
+        missed = CounterMetricFamily(
+            "lepton_inference_cache_misses", "Requests that were not in the cache.", labels=_LABELS
+        )
+        kept = GaugeMetricFamily(
+            "lepton_inference_cache_bytes", "Memory of the responses that are kept.", labels=_LABELS
+        )
+        for endpoint, deployment in self._repository.deployments():
+            labels = (endpoint, deployment.version.number)
+            found.add_metric(labels, deployment.statistics.cache_hit.count)
+            missed.add_metric(labels, deployment.statistics.cache_miss.count)
+            kept.add_metric(labels, deployment.cache_bytes)
+        return (found, missed, kept)
 
     def _histograms(self) -> Iterable[Metric]:
         waited = HistogramMetricFamily(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
@@ -114,6 +114,9 @@ class Queue:
     def __len__(self) -> int:
         return self._count
 
+    def __iter__(self) -> Iterator[Queued]:
+        return iter(self._in_turn())
+
     @property
     def oldest(self) -> Queued:
         """The one that came first."""
@@ -122,12 +125,13 @@ class Queue:
 
     def before(self, priority: int) -> Sums:
         """What those add up to that go before a new one of this priority."""
-        lines = self._lines[:priority]
-        return Sums(
-            sum([len(line.requests) for line in lines]),
-            sum([line.records for line in lines]),
-            sum([line.size_bytes for line in lines]),
-        )
+        requests = records = size_bytes = 0
+        for line in self._lines[:priority]:
+            if line.requests:
+                requests += len(line.requests)
+                records += line.records
+                size_bytes += line.size_bytes
+        return Sums(requests, records, size_bytes)
 
     def put(self, request: Queued) -> None:
         """Adds one."""

@@ -135,6 +135,8 @@ class ServedEndpoint:
             if not known:
                 deployment = self.deployments[route.target] = Deployment(version)
                 self._loading[route.target] = asyncio.create_task(self._bring_up(deployment))
+        for deployment in self.deployments.values():
+            deployment.keep_responses(self.endpoint.response_cache_bytes)
 
     async def _bring_up(self, deployment: Deployment) -> None:
         retry_seconds = _FIRST_RETRY_SECONDS

@@ -90,17 +90,31 @@ class Statistics:
     total_counts: list[int] = field(default_factory=_no_counts)
     _total_ns: int = 0
     _queue_ns: int = 0
+    _found: int = 0
+    _found_ns: int = 0
+    _missed: int = 0
+    _missed_ns: int = 0
     _failed_ns: int = 0
 
     @property
     def success(self) -> Duration:
-        """Requests that were answered, from when they came."""
-        return Duration(self.requests.count, self._total_ns)
+        """Requests that were answered, also from the cache, from when they came."""
+        return Duration(self.requests.count + self._found, self._total_ns + self._found_ns)
 
     @property
     def queue(self) -> Duration:
-        """How long those had waited."""
-        return Duration(self.requests.count, self._queue_ns)
+        """How long those had waited; what is in the cache waits for nothing."""
+        return Duration(self.requests.count + self._found, self._queue_ns)
+
+    @property
+    def cache_hit(self) -> Duration:
+        """Requests that were answered from the cache."""
+        return Duration(self._found, self._found_ns)
+
+    @property
+    def cache_miss(self) -> Duration:
+        """Requests that were not in the cache, and how long they were looked for."""
+        return Duration(self._missed, self._missed_ns)
 
     @property
     def fail(self) -> Duration:
@@ -154,6 +168,19 @@ class Statistics:
                     continue
                 for arrived in arrivals:
                     counts[bisect_left(BUCKET_SECONDS, moment - arrived)] += 1
+
+    def found(self, arrived: float) -> None:
+        """A request that came then was answered from the cache."""
+        self.last_arrived = arrived
+        self._found += 1
+        seconds = time.monotonic() - arrived
+        self._found_ns += int(seconds * 1e9)
+        self.total_counts[bisect_left(BUCKET_SECONDS, seconds)] += 1
+
+    def missed(self, arrived: float) -> None:
+        """A request that came then was not in the cache."""
+        self._missed += 1
+        self._missed_ns += int((time.monotonic() - arrived) * 1e9)
 
     def failed(self, arrived: float, reason: str) -> None:
         """A request that came then was refused or failed."""

@@ -15,15 +15,18 @@ from lepton_inference.statistics import Duration, Statistics
 
 PACKAGE = "lepton-inference"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
+SHARED_MEMORY = "system_shared_memory"
+"""The extension that is there by setting."""
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
 
 _INDEX_STATES = {State.LOADING: "LOADING", State.READY: "READY", State.FAILED: "UNAVAILABLE"}
 
 
-def server_metadata() -> pb.ServerMetadataResponse:
+def server_metadata(*, shared_memory: bool) -> pb.ServerMetadataResponse:
     """Name, version and extensions of this server."""
-    return pb.ServerMetadataResponse(name=PACKAGE, version=version(PACKAGE), extensions=EXTENSIONS)
+    extensions = sorted((*EXTENSIONS, SHARED_MEMORY)) if shared_memory else EXTENSIONS
+    return pb.ServerMetadataResponse(name=PACKAGE, version=version(PACKAGE), extensions=extensions)
 
 
 def model_metadata(name: str, deployment: Deployment, *, versions: Iterable[str]) -> pb.ModelMetadataResponse:
@@ -63,6 +66,7 @@ def model_config(name: str, deployment: Deployment, *, versions: Iterable[str]) 
         dynamic_batching=_dynamic_batching(limits) if model.batched else None,
         instance_group=[config_pb.ModelInstanceGroup(name=f"{name}_0", kind=kind, count=1)],
         default_model_filename=MODEL_FILE,
+        response_cache=config_pb.ModelResponseCache(enable=deployment.cache is not None),
     )
 
 
@@ -92,6 +96,8 @@ def model_statistics(name: str, deployment: Deployment) -> pb.ModelStatistics:
             compute_input=_duration(statistics.requests.input),
             compute_infer=_duration(statistics.requests.infer),
             compute_output=_duration(statistics.requests.output),
+            cache_hit=_duration(statistics.cache_hit),
+            cache_miss=_duration(statistics.cache_miss),
         ),
         batch_stats=[
             pb.InferBatchStatistics(
