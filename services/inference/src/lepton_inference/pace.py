@@ -71,7 +71,7 @@ class Pace:
             self._covariance = (1 - _WEIGHT) * (self._covariance + _WEIGHT * more_records * more_seconds)
         else:
             self._records, self._seconds = records, seconds
-            self._variance = self._covariance = 0.0
+            self._variance = self._covariance = self._deviation = 0.0
         self._observed = now
         if self._variance > _LEAST_VARIANCE:
             share = self._covariance / self._variance * self._records / self._seconds
@@ -86,7 +86,7 @@ class Pace:
         """How long a run on so many records takes, if it is not among the quick ones; 0 when not known."""
         if not self._is_fresh(now):
             return 0.0
-        return self._fixed_seconds + records * self._seconds_a_record + self._deviation
+        return self._fixed_seconds + records * self._seconds_a_record
 
     def backlog_seconds(self, records: int, *, now: float) -> float:
         """How long so many waiting records keep the model busy, in full batches; 0 when not known."""
