@@ -56,7 +56,7 @@ def services(folder: Path, *, transport: str, **settings: str) -> Iterator[Servi
         yield Services(registry, server)
 
 
-def serve(services: Services, endpoint: str, content: bytes, **batching: int) -> str:
+def serve(services: Services, endpoint: str, content: bytes, **batching: Any) -> str:
     """Serves a new version of a model under an endpoint, when it is ready; gives its name."""
     version = services.registry.publish(endpoint, content)
     services.registry.serve(endpoint, {version: 1}, **batching)

@@ -41,8 +41,8 @@ _SHORTEST_RETRY_SECONDS = 0.01
 # Longer runs have a thread. It costs a tenth of a millisecond, and other requests wait no longer than this.
 _LONGEST_INLINE_SECONDS = 0.001
 
-# The part of its time in which a request must be answered here: its caller's clock runs on until it has read the
-# answer, and a machine that is asked too much takes its time with that too.
+# The part of its time in which a request must be answered here. Its caller's clock runs on until it has read
+# the answer, and a machine that is asked too much takes its time with that too.
 _MARGIN = 0.9
 
 
