@@ -78,7 +78,7 @@ class Pace:
         else:
             self._records, self._seconds, self._largest = records, seconds, records
             self._long_records, self._long_seconds = records, seconds
-            self._variance = self._covariance = 0.0
+            self._variance = self._covariance = self._deviation = 0.0
         more_records, more_seconds = records - self._long_records, seconds - self._long_seconds
         self._long_records += _LONG_WEIGHT * more_records
         self._long_seconds += _LONG_WEIGHT * more_seconds
@@ -99,7 +99,7 @@ class Pace:
         """How long a run on so many records takes, if it is not among the quick ones; 0 when not known."""
         if not self._is_fresh(now):
             return 0.0
-        return self._fixed_seconds + records * self._seconds_a_record + self._deviation
+        return self._fixed_seconds + records * self._seconds_a_record
 
     def backlog_seconds(self, records: int, *, now: float) -> float:
         """How long so many waiting records keep the model busy, in full batches; 0 when not known."""
