@@ -43,6 +43,8 @@ class Head:
         self.compressed = False
         """Whether messages may be compressed, with gzip."""
         self.accepts_gzip = False
+        self.relayed: bytes | None = None
+        """What a relay sends of it: worked out once, kept here."""
         self._fields: Sequence[Field] = request.fields
 
     @cached_property
