@@ -91,6 +91,8 @@ class Server:
         ready: awaited before health says of the services that they serve; calls are answered before, and
             of the server as a whole (the empty name) health says so at once. None: ready at once.
         transport: what carries calls.
+        workers: how many processes take the connections of `http2`, for this one to answer their calls. 0: it
+            takes them itself.
     """
 
     def __init__(
@@ -101,9 +103,11 @@ class Server:
         tasks: Sequence[Background] = (),
         ready: Ready | None = None,
         transport: TransportName = "grpc",
+        workers: int = 0,
     ) -> None:
         self._settings = settings
         self._transport_name = transport
+        self._workers = workers
         self._services = tuple(services)
         self._backgrounds = (*tasks, self._announce) if ready else tuple(tasks)
         self._ready = ready
@@ -189,6 +193,7 @@ class Server:
             chain=chain,
             lifetime=self._lifetime,
             credentials=credentials,
+            workers=self._workers,
         )
 
     async def _announce(self) -> None:
@@ -259,6 +264,7 @@ async def serve(
     ready: Ready | None = None,
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     transport: TransportName = "grpc",
+    workers: int = 0,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
 
@@ -269,6 +275,7 @@ async def serve(
         ready: see `Server`.
         on_stop: awaited in order when the server has drained.
         transport: see `Server`.
+        workers: see `Server`.
 
     Raises:
         SystemExit: with status 1 when a task died.
@@ -279,7 +286,7 @@ async def serve(
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, told_to_stop.set)
-    server = Server(settings, services, tasks=tasks, ready=ready, transport=transport)
+    server = Server(settings, services, tasks=tasks, ready=ready, transport=transport, workers=workers)
     try:
         address = await server.start()
         names = [service.descriptor.full_name for service in services]

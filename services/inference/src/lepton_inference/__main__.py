@@ -49,6 +49,7 @@ async def run() -> None:
             ready=repository.ready.wait,
             on_stop=[repository.drain],
             transport=settings.transport,
+            workers=settings.workers,
         )
 
 

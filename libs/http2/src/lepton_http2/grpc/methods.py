@@ -64,7 +64,7 @@ def unary(
     path: str,
     handler: Callable[["Call", Any], Awaitable[Any]],
     *,
-    first: Callable[["Call", bytes], bool] | None = None,
+    first: Callable[["Call", Any], bool] | None = None,
     in_place: bool = False,
     decode: Decode = _as_it_is,
     encode: Encode = _as_it_is,

@@ -21,7 +21,7 @@ _ABSENT = 2**32 - 1
 
 
 class Loads:
-    """How many connections each process has, where all can see it. The numbers are hints: nothing hangs on them.
+    """How many connections each process has, where all can see it. They are hints: nothing hangs on them.
 
     Args:
         fd: of the memory; see `create`. Closed with this.

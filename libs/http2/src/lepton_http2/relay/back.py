@@ -168,7 +168,7 @@ class RelayedCall(Call):
 
 
 class _Connection(Handling):
-    """A client's connection to a front: to its calls what a `Session` is to others, host and outbound in one."""
+    """A client's connection to a front: to its calls what a `Session` is, and its host and outbound."""
 
     # The link sees to it that what is sent is told.
     flushing = True

@@ -1,7 +1,7 @@
 """Shared memory for large messages: written once, read where they lie.
 
-A ring gives its room back in the order in which it was filled, so a message that stays in it for long would stop all
-that follows. Blocks are given back in any order.
+A ring gives its room back in the order in which it was filled, so a message that stays in it for long would
+stop all that follows. Blocks are given back in any order.
 """
 
 import ctypes

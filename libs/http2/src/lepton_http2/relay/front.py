@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from lepton_http2.grpc.call import Call
 from lepton_http2.grpc.messages import PREFIX_BYTES, compress
@@ -32,15 +32,22 @@ class Front:
     Args:
         shared: what lies between.
         methods: their paths and whether they take streams, in the order that both sides have.
+        counted: told how many connections there are, whenever that changes.
         broken: called if what the back sends is not what it should be.
     """
 
     def __init__(
-        self, shared: Shared, methods: Sequence[tuple[str, bool]], *, broken: Callable[[], None]
+        self,
+        shared: Shared,
+        methods: Sequence[tuple[str, bool]],
+        *,
+        counted: Callable[[int], None],
+        broken: Callable[[], None],
     ) -> None:
         self.link = Link(shared, sends=TO_BACK, owner=self, patient=False, broken=broken)
         self.methods = [self._method(index, *method) for index, method in enumerate(methods)]
-        self.protocols: set[FrontProtocol] = set()
+        self._counted = counted
+        self._protocols: set[FrontProtocol] = set()
         self._calls: dict[int, _FrontCall] = {}
         self._call_count = 0
         self._connection_count = 0
@@ -53,7 +60,9 @@ class Front:
     def _relay_whole(self, index: int, call: Call, message: bytes) -> None:
         self._begin(index, cast(_FrontCall, call), message)
 
-    async def _relay_stream(self, index: int, call: Call, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _relay_stream(
+        self, index: int, call: Call, messages: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
         call = cast(_FrontCall, call)
         self._begin(index, call, b"")
         async for message in messages:
@@ -107,9 +116,15 @@ class Front:
         if self._calls.pop(call.number, None) is not None:
             self.link.put(Kind.CANCEL, call.number)
 
+    def opened(self, protocol: FrontProtocol) -> None:
+        """A connection has begun."""
+        self._protocols.add(protocol)
+        self._counted(len(self._protocols))
+
     def closed(self, protocol: FrontProtocol) -> None:
         """A connection has ended."""
-        self.protocols.discard(protocol)
+        self._protocols.discard(protocol)
+        self._counted(len(self._protocols))
         if protocol.number:
             self.link.put(Kind.CLOSE, 0, connection=protocol.number)
 
@@ -129,12 +144,12 @@ class Front:
 
     def ring_full(self) -> None:
         """See `Owner`: clients are not read any more."""
-        for protocol in self.protocols:
+        for protocol in self._protocols:
             protocol.hold()
 
     def ring_free(self) -> None:
         """See `Owner`."""
-        for protocol in list(self.protocols):
+        for protocol in list(self._protocols):
             protocol.go_on()
 
 
@@ -219,7 +234,7 @@ class FrontProtocol(ServerProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.front.protocols.add(self)
+        self.front.opened(self)
         if self.front.link.is_full:
             self.hold()
 

@@ -39,8 +39,8 @@ class Link:
         shared: what lies between.
         sends: the direction of what is put in here.
         owner: who stands here.
-        patient: whether to take nothing while records wait for room: a side that answers what it takes has no end
-            of answers then. One side alone may be, so that one always takes.
+        patient: whether to take nothing while records wait for room: a side that answers what it takes has no
+            end of answers then. One side alone may be, so that one always takes.
         broken: called if what comes from the other side is not what it should be.
     """
 

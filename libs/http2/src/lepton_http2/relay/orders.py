@@ -1,7 +1,8 @@
 """What the back tells a front process when it starts, and later, over a socket of their own.
 
-The socket keeps messages apart (SOCK_SEQPACKET). The first one to the front brings `Orders` and descriptors. Then the
-front says READY; the back may say DRAIN. When one of the two ends, the other reads the end of the socket.
+The socket keeps messages apart (SOCK_SEQPACKET). The first one to the front brings `Orders` and descriptors.
+Then the front says READY; the back may say DRAIN. When one of the two ends, the other reads the end of the
+socket.
 """
 
 import json

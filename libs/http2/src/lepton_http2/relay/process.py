@@ -5,6 +5,8 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from lepton_http2.grpc.server import Server
 from lepton_http2.relay.accepting import Acceptor, Loads
@@ -15,69 +17,60 @@ from lepton_http2.relay.shared import Shared
 __all__ = ["run_front"]
 
 
-async def run_front(
-    control: socket.socket, *, make_tls: Callable[[Orders], ssl.SSLContext | None], ignore_signals: bool = True
-) -> None:
+async def run_front(control: socket.socket, *, make_tls: Callable[[Orders], ssl.SSLContext | None]) -> None:
     """Does what the back says, until it has drained, or the back is no more.
+
+    SIGTERM and SIGINT mean nothing here: terminals send them to all processes, and the back says what to do.
 
     Args:
         control: the socket to the back; see `orders`.
         make_tls: makes what TLS needs; None for plain text.
-        ignore_signals: whether SIGTERM and SIGINT mean nothing: a terminal sends them to all processes, and this one
-            is told by the back.
 
     Raises:
         OSError: the orders cannot be followed.
     """
     loop = asyncio.get_running_loop()
-    if ignore_signals:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, lambda: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None)
     orders, descriptors = receive_orders(control)
     control.setblocking(False)
-    ended: asyncio.Future[float | None] = loop.create_future()
+    broken: asyncio.Future[bytes] = loop.create_future()
 
-    def end(grace: float | None = None) -> None:
-        if not ended.done():
-            ended.set_result(grace)
+    def end() -> None:
+        if not broken.done():
+            broken.set_result(b"")
 
-    listener, loads = socket.socket(fileno=descriptors[0]), Loads(descriptors[1], orders.count)
-    front = Front(Shared(descriptors[2:], orders.sizes), orders.methods, broken=end)
-    server = Server(front.methods, orders.options)
+    loads = Loads(descriptors[1], orders.count)
     loads.set(orders.index, 0)
-
-    def make_protocol() -> FrontProtocol:
-        loads.set(orders.index, server.connections + 1)
-        return FrontProtocol(server, front)
-
-    def is_turn() -> bool:
-        loads.set(orders.index, server.connections)
-        return loads.is_least(orders.index)
-
+    front = Front(
+        Shared(descriptors[2:], orders.sizes),
+        orders.methods,
+        counted=partial(loads.set, orders.index),
+        broken=end,
+    )
+    server = Server(front.methods, orders.options)
     acceptor = Acceptor(
-        listener,
-        make_protocol,
-        turn=is_turn,
+        socket.socket(fileno=descriptors[0]),
+        lambda: FrontProtocol(server, front),
+        turn=partial(loads.is_least, orders.index),
         tls=make_tls(orders),
         handshake_seconds=orders.options.handshake_seconds,
     )
-
-    def hear() -> None:
-        try:
-            said = control.recv(DRAIN.size)
-        except BlockingIOError:
-            return
-        except OSError:
-            said = b""
-        loop.remove_reader(control)
-        end(DRAIN.unpack(said)[0] if said else None)
-
-    loop.add_reader(control, hear)
     control.send(READY)
-    grace = await ended
-    loads.leave(orders.index)
-    if grace is not None:
-        acceptor.close()
-        # The back may go at any time.
-        loop.add_reader(control, lambda: None)
-        await server.drain(grace)
+    hearing = loop.create_task(_hear(control))
+    ends: list[asyncio.Future[Any]] = [hearing, broken]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    said = broken.result() if broken.done() else hearing.result()
+    acceptor.close()
+    if said:
+        # The back may be gone before the last call has ended.
+        ends = [loop.create_task(_hear(control)), loop.create_task(server.drain(*DRAIN.unpack(said))), broken]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _hear(control: socket.socket) -> bytes:
+    """Waits for what the back says; nothing if it is no more."""
+    try:
+        return await asyncio.get_running_loop().sock_recv(control, DRAIN.size)
+    except OSError:
+        return b""

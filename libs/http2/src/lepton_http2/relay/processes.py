@@ -34,7 +34,7 @@ class Fronts:
 
     Args:
         count: how many.
-        command: what starts one. The number of the descriptor of its control socket is added; see `run_front`.
+        command: what starts one; the descriptor of its control socket is added. See `run_front`.
         methods: what answers calls.
         options: what each process allows.
         more: see `Orders`.

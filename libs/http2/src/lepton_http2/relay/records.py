@@ -1,7 +1,7 @@
 """What crosses a ring: records, each with a header of one cache line.
 
-A record is the header, `head` and `body`, filled up to whole lines. Nothing in it is code or names a type: fields
-are numbers in a fixed layout, and the two byte strings are what the kind says.
+A record is the header, `head` and `body`, filled up to whole lines. Nothing in it is code or names a type:
+fields are numbers in a fixed layout, and the two byte strings are what the kind says.
 """
 
 from collections.abc import Iterable
@@ -15,9 +15,10 @@ __all__ = ["BLOCK", "HEADER", "LINE_BYTES", "Flag", "Kind", "Record", "join_fiel
 
 LINE_BYTES = 64
 HEADER = Struct("=IBBHQIIIQd20x")
-"""The size of the record, kind, flags, method, call, connection, sizes of `head` and `body`, amount, deadline."""
+"""Its size, kind, flags, method, call, connection, the sizes of `head` and `body`, amount, deadline."""
 
 BLOCK = Struct("=QQ")
+"""Where a block begins, and its size."""
 
 _FIELD = Struct("=II")
 
@@ -82,14 +83,14 @@ class Record(NamedTuple):
     connection: int
     amount: int
     deadline: float
-    """When the caller stops waiting, of `time.monotonic`, which is one clock for all processes; 0 for never."""
+    """When the caller stops waiting, of `time.monotonic`: one clock for all processes. 0 for never."""
     head: bytes
     body: bytes | memoryview
 
 
 def join_fields(fields: Iterable[Field]) -> bytes:
     """Header fields as bytes."""
-    parts = []
+    parts: list[bytes] = []
     for name, value, _, _ in fields:
         parts += (_FIELD.pack(len(name), len(value)), name, value)
     return b"".join(parts)

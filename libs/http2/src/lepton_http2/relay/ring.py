@@ -1,11 +1,12 @@
 """A ring in shared memory with one writer and one reader.
 
-Nothing but records lies in the memory: no index, no flag. How many bytes were written, and how many were read, is told
-by two eventfds, whose counters add up what is written to them. The kernel changes a counter under a lock, so all that a
-process stored before its `write` is seen by the process whose `read` has got that count. The writer never stores into
-room that it was not given back, the reader never loads what it was not told of. So the order in which a processor lets
-others see its stores does not matter, neither that of x86 nor the looser one of ARM, and a reader that sleeps is woken
-by the same `write`. It costs one system call for all records of a turn of the loop.
+Nothing but records lies in the memory: no index, no flag. How many bytes were written, and how many were
+read, is told by two eventfds, whose counters add up what is written to them. The kernel changes a counter
+under a lock, so all that a process stored before its `write` is seen by the process whose `read` has got that
+count. The writer never stores into room that it was not given back, the reader never loads what it was not
+told of. So the order in which a processor lets others see its stores does not matter, neither that of x86 nor
+the looser one of ARM, and a reader that sleeps is woken by the same `write`. It costs one system call for all
+records of a turn of the loop.
 """
 
 import os
@@ -18,8 +19,8 @@ from lepton_http2.relay.records import HEADER, LINE_BYTES, Flag, Kind, Record
 __all__ = ["RingReader", "RingWriter"]
 
 _Waiting = tuple[tuple[int, int, int, int, int, int, float], bytes, bytes | memoryview]
-# A record takes at most this share of a ring, and the reader gives room back when it has read as much. So there is
-# always room for one when all is read.
+# A record takes at most this share of a ring, and the reader gives room back when it has read as much. So
+# there is always room for one when all is read.
 _SHARE = 4
 
 

@@ -24,8 +24,8 @@ class Shared:
     """The memory, mapped into this process.
 
     Args:
-        fds: of the memory, and of the counters: for the ring to the back what was written and read, then the same
-            for the ring to the front. They are closed with it.
+        fds: of the memory, and of the counters: for the ring to the back what was written and read, then the
+            same for the ring to the front. They are closed with it.
         sizes: what lies in it.
     """
 
