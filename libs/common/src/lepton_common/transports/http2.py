@@ -78,6 +78,7 @@ class Http2Transport:
             self._context = reloading_context(
                 settings.tls_certificate, settings.tls_key, client_ca=settings.tls_client_ca
             )
+        await self._prepare()
         host, _, port = self._listen.rpartition(":")
         bare = host.strip("[]")
         try:
@@ -90,6 +91,9 @@ class Http2Transport:
         except OSError as error:
             raise OSError(f"cannot listen on {self._listen}") from error
         return f"{host}:{self._socket.getsockname()[1]}"
+
+    async def _prepare(self) -> None:
+        """Does what comes before the address is taken."""
 
     async def start(self) -> None:
         """See `Transport.start`."""

@@ -34,9 +34,8 @@ class WorkersTransport(Http2Transport):
         self._workers = workers
         self._fronts: Fronts | None = None
 
-    async def start(self) -> None:
-        """See `Transport.start`."""
-        assert self._socket is not None
+    async def _prepare(self) -> None:
+        """The processes start before anybody can connect, who would have to wait for them."""
         settings = self._settings
         files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
         self._fronts = Fronts(
@@ -49,11 +48,15 @@ class WorkersTransport(Http2Transport):
                 "log_level": settings.log_level,
             },
         )
-        await self._fronts.start(self._socket)
+        await self._fronts.start()
+
+    async def start(self) -> None:
+        """See `Transport.start`."""
+        assert self._fronts is not None and self._socket is not None
+        self._fronts.accept(self._socket)
 
     async def stop(self, seconds: float) -> None:
         """See `Transport.stop`."""
         if self._fronts is not None:
             await self._fronts.drain(seconds)
-        else:
-            await super().stop(seconds)
+        await super().stop(seconds)

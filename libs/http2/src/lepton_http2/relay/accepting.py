@@ -55,6 +55,10 @@ class Loads:
         """Whether no process that is there has fewer."""
         return self._numbers[index] <= min(self._numbers)
 
+    def present(self) -> list[int]:
+        """How many each process has that is there."""
+        return [number for number in self._numbers if number != _ABSENT]
+
     def close(self) -> None:
         """Lets go."""
         os.close(self.fd)

@@ -1,8 +1,8 @@
 """What the back tells a front process when it starts, and later, over a socket of their own.
 
 The socket keeps messages apart (SOCK_SEQPACKET). The first one to the front brings `Orders` and descriptors.
-Then the front says READY; the back may say DRAIN. When one of the two ends, the other reads the end of the
-socket.
+The front says READY when it can accept connections. It does when the back says ACCEPT and brings the socket
+that listens, until it says DRAIN. When one of the two ends, the other reads the end of the socket.
 """
 
 import json
@@ -14,11 +14,15 @@ from typing import Any
 from lepton_http2.grpc.options import Options
 from lepton_http2.relay.shared import Sizes
 
-__all__ = ["DRAIN", "READY", "Orders", "receive_orders", "send_orders"]
+__all__ = ["ACCEPT", "DRAIN", "MOST_SAID_BYTES", "READY", "Orders", "receive_orders", "send_orders"]
 
 READY = b"ready"
+ACCEPT = b"accept"
 DRAIN = Struct("=d")
 """How many seconds calls may take to end."""
+
+MOST_SAID_BYTES = 16
+"""Of READY, ACCEPT and DRAIN."""
 
 _MOST_BYTES = 128 << 10
 _MOST_DESCRIPTORS = 16
@@ -41,7 +45,7 @@ class Orders:
 
 
 def send_orders(to: socket.socket, orders: Orders, descriptors: list[int]) -> None:
-    """Sends orders, and copies of descriptors.
+    """Sends orders, and copies of descriptors: of what counts connections, and of what is shared.
 
     Raises:
         OSError: nobody takes them.

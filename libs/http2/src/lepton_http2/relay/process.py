@@ -11,7 +11,7 @@ from typing import Any
 from lepton_http2.grpc.server import Server
 from lepton_http2.relay.accepting import Acceptor, Loads
 from lepton_http2.relay.front import Front, FrontProtocol
-from lepton_http2.relay.orders import DRAIN, READY, Orders, receive_orders
+from lepton_http2.relay.orders import ACCEPT, DRAIN, MOST_SAID_BYTES, READY, Orders, receive_orders
 from lepton_http2.relay.shared import Shared
 
 __all__ = ["run_front"]
@@ -40,23 +40,27 @@ async def run_front(control: socket.socket, *, make_tls: Callable[[Orders], ssl.
         if not broken.done():
             broken.set_result(b"")
 
-    loads = Loads(descriptors[1], orders.count)
-    loads.set(orders.index, 0)
+    loads = Loads(descriptors[0], orders.count)
     front = Front(
-        Shared(descriptors[2:], orders.sizes),
+        Shared(descriptors[1:], orders.sizes),
         orders.methods,
         counted=partial(loads.set, orders.index),
         broken=end,
     )
     server = Server(front.methods, orders.options)
+    tls = make_tls(orders)
+    control.send(READY)
+    listener = await _hear_accept(control)
+    if listener is None:
+        return
+    loads.set(orders.index, 0)
     acceptor = Acceptor(
-        socket.socket(fileno=descriptors[0]),
+        listener,
         lambda: FrontProtocol(server, front),
         turn=partial(loads.is_least, orders.index),
-        tls=make_tls(orders),
+        tls=tls,
         handshake_seconds=orders.options.handshake_seconds,
     )
-    control.send(READY)
     hearing = loop.create_task(_hear(control))
     ends: list[asyncio.Future[Any]] = [hearing, broken]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -71,6 +75,20 @@ async def run_front(control: socket.socket, *, make_tls: Callable[[Orders], ssl.
 async def _hear(control: socket.socket) -> bytes:
     """Waits for what the back says; nothing if it is no more."""
     try:
-        return await asyncio.get_running_loop().sock_recv(control, DRAIN.size)
+        return await asyncio.get_running_loop().sock_recv(control, MOST_SAID_BYTES)
     except OSError:
         return b""
+
+
+async def _hear_accept(control: socket.socket) -> socket.socket | None:
+    """Waits for the socket that listens; None if the back says anything else."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(control, readable.set)
+    await readable.wait()
+    loop.remove_reader(control)
+    try:
+        said, descriptors, _, _ = socket.recv_fds(control, MOST_SAID_BYTES, 1)
+    except OSError:
+        return None
+    return socket.socket(fileno=descriptors[0]) if said == ACCEPT else None

@@ -13,7 +13,7 @@ from lepton_http2.grpc.methods import Method
 from lepton_http2.grpc.options import Options
 from lepton_http2.relay.accepting import Loads
 from lepton_http2.relay.back import Back
-from lepton_http2.relay.orders import DRAIN, READY, Orders, send_orders
+from lepton_http2.relay.orders import ACCEPT, DRAIN, READY, Orders, send_orders
 from lepton_http2.relay.shared import Shared, Sizes
 
 __all__ = ["Fronts"]
@@ -72,31 +72,42 @@ class Fronts:
         return [front.process.pid for _, front in sorted(self._fronts.items())]
 
     @property
+    def connections(self) -> list[int]:
+        """How many connections each has that accepts them."""
+        return [] if self._loads is None else self._loads.present()
+
+    @property
     def calls(self) -> int:
         """Calls that are not answered."""
         return sum(len(front.back.calls) for front in self._fronts.values())
 
-    async def start(self, listener: socket.socket) -> None:
-        """Starts all of them, and waits until they accept connections.
-
-        Args:
-            listener: a socket that listens. It is closed with this.
+    async def start(self) -> None:
+        """Starts all of them, and waits until they can accept connections.
 
         Raises:
             OSError: one does not start.
         """
-        listener.setblocking(False)
-        self._listener = listener
         self._loads = Loads.create(self._count)
         self._keepers = [asyncio.create_task(self._keep(index)) for index in range(self._count)]
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._ready.wait()
         except TimeoutError:
-            self._failed = "it took too long"
+            self._failed = "took too long"
         if self._failed is not None:
             await self.drain(0)
-            raise OSError(f"a front process did not start: {self._failed}")
+            raise OSError(f"a front process did not start: it {self._failed}")
+
+    def accept(self, listener: socket.socket) -> None:
+        """Has them accept connections: as soon as the loop goes on, so what is begun before that comes first.
+
+        Args:
+            listener: a socket that listens. It is closed with this.
+        """
+        listener.setblocking(False)
+        self._listener = listener
+        for front in self._fronts.values():
+            front.accept(listener)
 
     async def drain(self, grace_seconds: float) -> None:
         """Has them accept no more connections, answer the calls that came, and end.
@@ -110,17 +121,20 @@ class Fronts:
         for front in self._fronts.values():
             front.drain(grace_seconds)
         # What does not end by itself in time is ended.
-        _, late = await asyncio.wait(self._keepers, timeout=grace_seconds + _END_SECONDS)
-        if late:
-            _LOG.warning("%d front processes did not end in time", len(late))
-        for keeper in late:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        keepers, self._keepers = self._keepers, []
+        if keepers:
+            _, late = await asyncio.wait(keepers, timeout=grace_seconds + _END_SECONDS)
+            if late:
+                _LOG.warning("%d front processes did not end in time", len(late))
+            for keeper in late:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._loads is not None:
-            self._loads.close()
+        loads, self._loads = self._loads, None
+        if loads is not None:
+            loads.close()
 
     async def _keep(self, index: int) -> None:
         """Keeps one running."""
@@ -147,7 +161,7 @@ class Fronts:
         Raises:
             OSError: it cannot be started.
         """
-        assert self._listener is not None and self._loads is not None
+        assert self._loads is not None
         orders = Orders(
             index=index,
             count=self._count,
@@ -157,23 +171,22 @@ class Fronts:
             more=self._more,
         )
         shared = Shared.create(self._sizes)
-        front = _Front(self._command, orders, [self._listener.fileno(), self._loads.fd], shared)
+        front = _Front(self._command, orders, self._loads, shared)
         try:
             front.back = Back(shared, self._methods, spawn=self._spawn, broken=front.process.kill)
             self._fronts[index] = front
             if await front.hear():
                 front.is_ready = True
-                self._note_ready()
+                if self._listener is not None:
+                    front.accept(self._listener)
+                elif sum(one.is_ready for one in self._fronts.values()) == self._count:
+                    self._ready.set()
                 await front.hear()
         finally:
             self._fronts.pop(index, None)
             self._loads.leave(index)
             status = front.end()
         return f"ended with status {status}"
-
-    def _note_ready(self) -> None:
-        if sum(front.is_ready for front in self._fronts.values()) == self._count:
-            self._ready.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
@@ -192,15 +205,13 @@ class _Front:
     back: Back
     """What has its calls."""
 
-    def __init__(
-        self, command: Sequence[str], orders: Orders, descriptors: Sequence[int], shared: Shared
-    ) -> None:
+    def __init__(self, command: Sequence[str], orders: Orders, loads: Loads, shared: Shared) -> None:
         self.is_ready = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         with theirs:
             # In the socket before anybody reads them.
-            send_orders(self._control, orders, [*descriptors, *shared.fds])
+            send_orders(self._control, orders, [loads.fd, *shared.fds])
             number = theirs.fileno()
             self.process = subprocess.Popen(
                 [*command, str(number)], stdin=subprocess.DEVNULL, pass_fds=[number]
@@ -213,8 +224,13 @@ class _Front:
         except OSError:
             return False
 
+    def accept(self, listener: socket.socket) -> None:
+        """Has it accept connections. One that has ended meanwhile does not."""
+        with suppress(OSError):
+            socket.send_fds(self._control, [ACCEPT], [listener.fileno()])
+
     def drain(self, grace_seconds: float) -> None:
-        """Tells it to drain."""
+        """Has it drain. One that has ended meanwhile needs not."""
         with suppress(OSError):
             self._control.send(DRAIN.pack(grace_seconds))
 
