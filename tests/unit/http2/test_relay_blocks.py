@@ -28,7 +28,7 @@ def test_blocks_do_not_overlap_and_come_back_whole() -> None:
             if taken is None:
                 refused += 1
                 continue
-            assert 0 <= taken and taken + size <= 64 * PAGE
+            assert taken >= 0 and taken + size <= 64 * PAGE
             assert all(taken + size <= other or other + lent[other] <= taken for other in lent)
             lent[taken] = size
     assert refused

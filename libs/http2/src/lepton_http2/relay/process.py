@@ -66,6 +66,7 @@ async def run_front(control: socket.socket, *, make_tls: Callable[[Orders], ssl.
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     said = broken.result() if broken.done() else hearing.result()
     acceptor.close()
+    loads.leave(orders.index)
     if said:
         # The back may be gone before the last call has ended.
         ends = [loop.create_task(_hear(control)), loop.create_task(server.drain(*DRAIN.unpack(said))), broken]

@@ -1,0 +1,13 @@
+"""A front process without anything of a service: `python relay_front.py DESCRIPTOR`."""
+
+import os
+import socket
+import sys
+
+import uvloop
+
+from lepton_http2.relay.process import run_front
+
+if __name__ == "__main__":
+    uvloop.run(run_front(socket.socket(fileno=int(sys.argv[1])), make_tls=lambda orders: None))
+    os._exit(0)
