@@ -31,23 +31,16 @@ def reader(shared: Shared) -> RingReader:
     return RingReader(shared.ring(0), written=written, read=read)
 
 
+def record(kind: Kind, call: int, *, head: bytes = b"", body: bytes = b"") -> Record:
+    return Record(kind, 0, 0, call, 0, 0, 0.0, head, body)
+
+
 def test_a_record_comes_out_as_it_went_in(writer: RingWriter, reader: RingReader) -> None:
-    writer.put(
-        Kind.CALL,
-        2**40,
-        flags=Flag.COMPRESSED,
-        method=7,
-        connection=8,
-        amount=2**50,
-        deadline=1.5,
-        head=b"head",
-        body=b"body",
-    )
+    sent = Record(Kind.CALL, Flag.COMPRESSED, 7, 2**40, 8, 2**50, 1.5, b"head", b"body")
+    writer.put(sent)
     assert [*reader.records()] == []
     writer.tell()
-    assert [*reader.records()] == [
-        Record(Kind.CALL, Flag.COMPRESSED, 7, 2**40, 8, 2**50, 1.5, b"head", b"body")
-    ]
+    assert [*reader.records()] == [sent]
     assert [*reader.records()] == []
 
 
@@ -55,17 +48,17 @@ def test_records_go_round_the_ring_many_times(writer: RingWriter, reader: RingRe
     rng = random.Random(0)
     for number in range(3000):
         head, body = rng.randbytes(rng.randrange(100)), rng.randbytes(rng.randrange(700))
-        writer.put(Kind.MESSAGE, number, head=head, body=body)
+        writer.put(record(Kind.MESSAGE, number, head=head, body=body))
         writer.tell()
-        [record] = reader.records()
-        assert (record.call, record.head, record.body) == (number, head, body)
+        [came] = reader.records()
+        assert (came.call, came.head, came.body) == (number, head, body)
     assert not writer.is_full
 
 
 def test_what_has_no_room_waits_in_order(writer: RingWriter, reader: RingReader) -> None:
     bodies = [bytes([number]) * (100 + number) for number in range(100)]
     for number, body in enumerate(bodies):
-        writer.put(Kind.MESSAGE, number, body=body)
+        writer.put(record(Kind.MESSAGE, number, body=body))
     assert writer.is_full
     came: list[Record] = []
     rounds = 0
@@ -74,7 +67,7 @@ def test_what_has_no_room_waits_in_order(writer: RingWriter, reader: RingReader)
         writer.tell()
         came += reader.records()
         rounds += 1
-    assert [record.body for record in came] == bodies
+    assert [each.body for each in came] == bodies
     assert not writer.is_full
     # No more than the ring holds was ever in it.
     assert rounds >= sum(map(len, bodies)) / RING_BYTES
@@ -82,13 +75,13 @@ def test_what_has_no_room_waits_in_order(writer: RingWriter, reader: RingReader)
 
 def test_a_body_larger_than_the_ring_comes_in_parts(writer: RingWriter, reader: RingReader) -> None:
     body = random.Random(0).randbytes(10 * RING_BYTES)
-    writer.put(Kind.MESSAGE, 5, head=b"head", body=body)
+    writer.put(record(Kind.MESSAGE, 5, head=b"head", body=body))
     parts: list[bytes | memoryview] = []
     while True:
         writer.write_waiting()
         writer.tell()
         records = [*reader.records()]
-        parts += (record.body for record in records if record.kind == Kind.PART)
+        parts += (each.body for each in records if each.kind == Kind.PART)
         if records[-1].kind == Kind.MESSAGE:
             break
     assert b"".join(parts) == body
@@ -97,11 +90,11 @@ def test_a_body_larger_than_the_ring_comes_in_parts(writer: RingWriter, reader: 
 
 def test_a_head_that_fits_nowhere_is_refused(writer: RingWriter) -> None:
     with pytest.raises(ValueError, match="too large"):
-        writer.put(Kind.END, 1, head=bytes(RING_BYTES))
+        writer.put(record(Kind.END, 1, head=bytes(RING_BYTES)))
 
 
 def test_what_is_no_record_is_not_read(shared: Shared, writer: RingWriter, reader: RingReader) -> None:
-    writer.put(Kind.MESSAGE, 1, body=b"x" * 100)
+    writer.put(record(Kind.MESSAGE, 1, body=b"x" * 100))
     writer.tell()
     shared.ring(0)[:4] = bytes(4)
     with pytest.raises(ValueError, match="no record"):

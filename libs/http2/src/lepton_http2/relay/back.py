@@ -29,6 +29,10 @@ Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 # Requests that are remembered with their heads, by the header fields that say the same.
 _MOST_REQUESTS = 1024
 
+# Looked at for every call.
+_CALL, _ANSWER = Kind.CALL.value, Kind.ANSWER
+_COMPRESSED, _ACCEPTS_GZIP = Flag.COMPRESSED.value, Flag.ACCEPTS_GZIP.value
+
 
 class Back:
     """The calls of one front.
@@ -53,7 +57,7 @@ class Back:
     def take(self, record: Record) -> None:
         """See `Owner`."""
         kind = record.kind
-        if kind == Kind.CALL:
+        if kind == _CALL:
             self._begin(record)
         elif kind == Kind.OPEN:
             certificate = json.loads(bytes(record.body), object_hook=_with_tuples)
@@ -102,13 +106,14 @@ class Back:
             call.task = self.spawn(connection.run(call))
             return
         call.ended = True
-        call.was_compressed = bool(record.flags & Flag.COMPRESSED)
+        if record.flags & _COMPRESSED:
+            call.was_compressed = True
         message = cast(bytes, record.body) if method.in_place else bytes(record.body)
         connection.answer_whole(call, message)
 
     def _request(self, record: Record) -> Request:
         """The header fields of a call, with the head that they make."""
-        key = (record.method, record.flags & Flag.ACCEPTS_GZIP, record.head)
+        key = (record.method, record.flags & _ACCEPTS_GZIP, record.head)
         request = self._requests.get(key)
         if request is None:
             request = Request()
@@ -155,8 +160,11 @@ class RelayedCall(Call):
         self.check_complete()
 
     def forgotten(self) -> None:
-        super().forgotten()
-        self.inbox = None
+        if self.inbox is not None:
+            self.inbox = None
+        # Most calls have nobody who waits.
+        if self.task is not None:
+            super().forgotten()
 
     def _send_message(self, message: bytes) -> None:
         if not self.headers_sent:
@@ -219,7 +227,7 @@ class _Connection(Handling):
     # See `Outbound`.
 
     def answer(self, call: Call, answer: Answer, body: bytes, trailers: bytes | None = None) -> None:
-        self._link.put(Kind.ANSWER, call.id, head=trailers or b"", body=body)
+        self._link.put(_ANSWER, call.id, head=trailers or b"", body=body)
         self._back.end(call)
 
     def headers(self, call: Call, block: bytes, *, end: bool = False) -> None:

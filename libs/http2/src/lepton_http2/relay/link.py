@@ -17,6 +17,10 @@ TO_BACK, TO_FRONT = 0, 1
 
 # Bodies from this size on lie in blocks.
 _LEAST_BLOCK_BYTES = 32 << 10
+_FREE, _PART = Kind.FREE.value, Kind.PART.value
+_ELSEWHERE = Flag.PARTS | Flag.BLOCK
+# Quicker than the constructor of a record.
+_new_tuple = tuple.__new__
 
 
 class Owner(Protocol):
@@ -95,17 +99,7 @@ class Link:
         if len(body) >= _LEAST_BLOCK_BYTES:
             flags, body = self._lend(flags, body)
         writer = self._writer
-        writer.put(
-            kind,
-            call,
-            flags=flags,
-            method=method,
-            connection=connection,
-            amount=amount,
-            deadline=deadline,
-            head=head,
-            body=body,
-        )
+        writer.put(_new_tuple(Record, (kind, flags, method, call, connection, amount, deadline, head, body)))
         if not self._telling:
             self._telling = True
             self._loop.call_soon(self.tell)
@@ -155,14 +149,16 @@ class Link:
         returned = self._loans.returned
         while returned:
             self.put(Kind.FREE, 0, amount=returned.popleft())
+        take = self._owner.take
         try:
             for record in self._reader.records():
-                if record.kind == Kind.FREE:
+                kind = record.kind
+                if kind == _FREE:
                     self._lender.give_back(record.amount)
-                elif record.kind == Kind.PART:
+                elif kind == _PART:
                     self._parts.append(record.body)
                 else:
-                    self._owner.take(self._whole(record) if record.flags >= Flag.PARTS else record)
+                    take(self._whole(record) if record.flags & _ELSEWHERE else record)
                 if self.closed:
                     return
         except Exception:
