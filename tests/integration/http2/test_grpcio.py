@@ -54,6 +54,11 @@ async def count(call: Call, request: bytes) -> AsyncIterator[bytes]:
         yield b"%d" % number
 
 
+async def refuse_stream(call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    raise RpcError(StatusCode.PERMISSION_DENIED, "not you")
+    yield b""
+
+
 def refuse(call: Call, request: bytes) -> bytes:
     raise RpcError(
         StatusCode.FAILED_PRECONDITION,
@@ -102,6 +107,23 @@ async def test_an_asynchronous_client_calls_too(serve: Serve) -> None:
         await talk.done_writing()
         assert await talk.read() is grpc.aio.EOF
         assert await talk.code() == grpc.StatusCode.OK
+
+
+async def test_streams_that_are_refused_at_once_hear_why(serve: Serve) -> None:
+    channel: Any
+    address = serve([bidirectional(PATH, refuse_stream)]).address
+    async with grpc.aio.insecure_channel(address) as channel:
+        for _ in range(100):
+            call = channel.stream_stream(PATH)(iter([b"one", b"two"]))
+            assert await call.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_stream_whose_caller_says_nothing_is_refused_too(serve: Serve) -> None:
+    channel: Any
+    address = serve([bidirectional(PATH, refuse_stream)]).address
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.stream_stream(PATH)()
+        assert await call.code() == grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_a_function_may_be_asked_first_and_leave_a_call_to_a_coroutine(

@@ -196,7 +196,9 @@ class Registry(Process):
         self.versions[made.name] = made
         return made.name
 
-    def serve(self, endpoint: str, targets: dict[str, int], **batching: int) -> None:
+    def serve(
+        self, endpoint: str, targets: dict[str, int], *, response_cache_bytes: int = 0, **batching: Any
+    ) -> None:
         """Makes or replaces an endpoint of these version names and weights."""
         wanted = endpoint_pb2.Endpoint(
             name=f"endpoints/{endpoint}",
@@ -205,6 +207,7 @@ class Registry(Process):
                 for version, weight in targets.items()
             ],
             batching=endpoint_pb2.Batching(**batching),
+            response_cache_bytes=response_cache_bytes,
         )
         try:
             self._endpoints.UpdateEndpoint(endpoint_pb2.UpdateEndpointRequest(endpoint=wanted))
@@ -213,7 +216,21 @@ class Registry(Process):
                 endpoint_pb2.CreateEndpointRequest(endpoint_id=endpoint, endpoint=wanted)
             )
 
-    def serve_and_wait(self, endpoint: str, targets: dict[str, int], **batching: int) -> None:
+    def follow(self, endpoint: str, model: str, *, latest: int = 1) -> None:
+        """Makes an endpoint that follows the latest versions of a model."""
+        versions = endpoint_pb2.LatestVersions(count=latest)
+        follow = endpoint_pb2.Follow(model=f"models/{model}", latest=versions)
+        self._endpoints.CreateEndpoint(
+            endpoint_pb2.CreateEndpointRequest(
+                endpoint_id=endpoint, endpoint=endpoint_pb2.Endpoint(follow=follow)
+            )
+        )
+
+    def unpublish(self, version: str) -> None:
+        """Deletes a version."""
+        self._models.DeleteModelVersion(model_pb2.DeleteModelVersionRequest(name=version))
+
+    def serve_and_wait(self, endpoint: str, targets: dict[str, int], **batching: Any) -> None:
         """Serves, and waits until all versions are ready on the first server."""
         self.serve(endpoint, targets, **batching)
         for version in targets:
@@ -314,6 +331,16 @@ async def stub(server: InferenceServer) -> AsyncIterator["pb_grpc.GRPCInferenceS
 def models() -> dict[str, Callable[..., bytes]]:
     """What makes the models of the tests, by name."""
     return {"scaler": scaler, "records": records, "mlp": mlp}
+
+
+@pytest.fixture(scope="module")
+def tritonclient_python() -> str:
+    """The interpreter of the environment that holds the published client."""
+    path = os.environ.get(
+        "LEPTON_TRITONCLIENT_PYTHON", str(Path(__file__).parents[3] / ".venv-tritonclient/bin/python")
+    )
+    assert Path(path).exists(), f"{path} is not there: run `make setup .venv-tritonclient/stamp`"
+    return path
 
 
 @pytest.fixture

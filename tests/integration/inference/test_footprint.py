@@ -41,13 +41,16 @@ async def test_a_server_at_work_counts_what_it_does(
 ) -> None:
     version = registry.publish("m", models["scaler"](2))
     registry.serve("counted", {version: 1})
+    registry.serve("kept", {version: 1}, response_cache_bytes=100_000)
     server = new_server(tmp_path, METRICS_LISTEN="127.0.0.1:0")
     server.start()
-    registry.wait_for("counted", version, endpoint_pb2.SERVING_STATE_READY, replica="second")
+    for endpoint in ("counted", "kept"):
+        registry.wait_for(endpoint, version, endpoint_pb2.SERVING_STATE_READY, replica="second")
     async with grpc.aio.insecure_channel(server.address) as channel:
         stub: pb_grpc.GRPCInferenceServiceAsyncStub = pb_grpc.GRPCInferenceServiceStub(channel)
         for _ in range(3):
             await stub.ModelInfer(ask("counted", 1, 2))
+            await stub.ModelInfer(ask("kept", 1, 2))
     lines = map(json.loads, server.log.read_text().splitlines())
     facts = next(line for line in lines if line["message"] == "serving")
     with urllib.request.urlopen(f"http://{facts['metrics_address']}/metrics") as page:
@@ -57,3 +60,6 @@ async def test_a_server_at_work_counts_what_it_does(
     assert f"lepton_inference_records_total{{{labels}}} 6.0" in metrics
     assert f"lepton_inference_queue_requests{{{labels}}} 0.0" in metrics
     assert f"lepton_inference_ready{{{with_provider}}} 1.0" in metrics
+    assert 'lepton_inference_cache_hits_total{endpoint="kept",version="1"} 2.0' in metrics
+    assert 'lepton_inference_cache_misses_total{endpoint="kept",version="1"} 1.0' in metrics
+    assert f"lepton_inference_cache_bytes{{{labels}}} 0.0" in metrics

@@ -63,6 +63,7 @@ async def test_the_server_says_what_it_is(stub: Stub) -> None:
     assert metadata.name == "lepton-inference"
     assert metadata.version
     assert {"model_repository", "model_configuration", "statistics"} <= {*metadata.extensions}
+    assert "system_shared_memory" not in metadata.extensions
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,8 @@ async def test_a_model_says_how_it_is_served(stub: Stub) -> None:
     assert config.input[0] == config_pb.ModelInput(name="x", data_type=config_pb.TYPE_FP32, dims=[2])
     assert config.output[0] == config_pb.ModelOutput(name="y", data_type=config_pb.TYPE_FP32, dims=[2])
     assert config.instance_group[0].kind == config_pb.ModelInstanceGroup.KIND_CPU
-    assert config.HasField("dynamic_batching")
+    batching = config.dynamic_batching
+    assert (batching.priority_levels, batching.default_priority_level) == (5, 3)
 
 
 async def test_raw_tensors_are_answered_raw(stub: Stub, ask: Ask) -> None:
@@ -278,20 +280,37 @@ async def test_what_is_loaded_is_not_for_callers_to_say(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "request_message"),
+    ("method", "request_message", "says"),
     [
-        ("SystemSharedMemoryStatus", pb.SystemSharedMemoryStatusRequest()),
-        ("SystemSharedMemoryRegister", pb.SystemSharedMemoryRegisterRequest(name="r", key="/k", byte_size=1)),
-        ("SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterRequest()),
-        ("CudaSharedMemoryStatus", pb.CudaSharedMemoryStatusRequest()),
-        ("CudaSharedMemoryRegister", pb.CudaSharedMemoryRegisterRequest(name="r", byte_size=1)),
-        ("CudaSharedMemoryUnregister", pb.CudaSharedMemoryUnregisterRequest()),
-        ("TraceSetting", pb.TraceSettingRequest()),
-        ("LogSettings", pb.LogSettingsRequest()),
+        (
+            "SystemSharedMemoryStatus",
+            pb.SystemSharedMemoryStatusRequest(),
+            "shared memory is off",
+        ),
+        (
+            "SystemSharedMemoryRegister",
+            pb.SystemSharedMemoryRegisterRequest(name="r", key="/k", byte_size=1),
+            "shared memory is off",
+        ),
+        (
+            "SystemSharedMemoryUnregister",
+            pb.SystemSharedMemoryUnregisterRequest(),
+            "shared memory is off",
+        ),
+        ("CudaSharedMemoryStatus", pb.CudaSharedMemoryStatusRequest(), "no handles of CUDA memory"),
+        (
+            "CudaSharedMemoryRegister",
+            pb.CudaSharedMemoryRegisterRequest(name="r", byte_size=1),
+            "no handles of CUDA memory",
+        ),
+        ("CudaSharedMemoryUnregister", pb.CudaSharedMemoryUnregisterRequest(), "no handles of CUDA memory"),
+        ("TraceSetting", pb.TraceSettingRequest(), "where the server is started"),
+        ("LogSettings", pb.LogSettingsRequest(), "where the server is started"),
     ],
 )
-async def test_what_is_not_there_is_refused_in_words(stub: Stub, method: str, request_message: Any) -> None:
+async def test_what_is_not_there_is_refused_in_words(
+    stub: Stub, method: str, request_message: Any, says: str
+) -> None:
     call: Callable[[Any], Awaitable[Any]] = getattr(stub, method)
-    with pytest.raises(Unimplemented) as caught, named_errors():
+    with pytest.raises(Unimplemented, match=says), named_errors():
         await call(request_message)
-    assert "shared memory is off" in str(caught.value) or "where the server is started" in str(caught.value)

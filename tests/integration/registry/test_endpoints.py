@@ -203,6 +203,70 @@ async def test_targets_that_cannot_be_served_are_refused(
     assert await get(registry, made.name) == made
 
 
+async def test_how_versions_run_is_kept_as_it_was_said(registry: Registry) -> None:
+    said = pb.Endpoint(
+        targets=[target("digits/versions/1")],
+        batching=pb.Batching(max_batch_size=64, preferred_batch_sizes=[64, 16]),
+        execution=pb.Execution(instances=2, threads=4, provider=pb.PROVIDER_CUDA, warm_up_runs=5),
+        response_cache_bytes=1 << 20,
+    )
+    request = pb.CreateEndpointRequest(endpoint_id="live", endpoint=said)
+    made = (await call(registry.endpoints.CreateEndpoint, request)).endpoint
+    assert (made.batching, made.execution) == (said.batching, said.execution)
+    assert made.response_cache_bytes == 1 << 20
+    made.execution.instances = 3
+    assert (await update(registry, made)).execution.instances == 3
+    bare = await update(registry, pb.Endpoint(name=made.name, targets=made.targets))
+    assert (bare.HasField("execution"), bare.response_cache_bytes) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        (pb.Endpoint(execution=pb.Execution(instances=65)), "endpoint.execution.instances"),
+        (pb.Endpoint(execution=pb.Execution(threads=-1)), "endpoint.execution.threads"),
+        (pb.Endpoint(execution=pb.Execution(warm_up_runs=101)), "endpoint.execution.warm_up_runs"),
+        (pb.Endpoint(execution={"provider": 9}), "endpoint.execution.provider"),  # type: ignore[arg-type]
+        (pb.Endpoint(response_cache_bytes=1 << 37), "endpoint.response_cache_bytes"),
+        (
+            pb.Endpoint(batching=pb.Batching(preferred_batch_sizes=[0])),
+            "endpoint.batching.preferred_batch_sizes[0]",
+        ),
+        (
+            pb.Endpoint(batching=pb.Batching(preferred_batch_sizes=[8, 8])),
+            "endpoint.batching.preferred_batch_sizes",
+        ),
+        (
+            pb.Endpoint(batching=pb.Batching(preferred_batch_sizes=range(1, 18))),
+            "endpoint.batching.preferred_batch_sizes",
+        ),
+        (
+            pb.Endpoint(batching=pb.Batching(preferred_batch_sizes=[8, 33])),
+            "endpoint.batching.preferred_batch_sizes[1]",
+        ),
+    ],
+    ids=[
+        "too many instances",
+        "negative threads",
+        "too many runs to warm up",
+        "an unknown provider",
+        "too large a cache",
+        "batches of nothing",
+        "a size twice",
+        "too many sizes",
+        "a size above the largest batch",
+    ],
+)
+async def test_settings_out_of_bounds_are_refused(
+    registry: Registry, settings: pb.Endpoint, field: str
+) -> None:
+    settings.targets.append(target("digits/versions/1"))
+    request = pb.CreateEndpointRequest(endpoint_id="live", endpoint=settings)
+    with pytest.raises(InvalidField) as refusal:
+        await call(registry.endpoints.CreateEndpoint, request)
+    assert field in [violation.field for violation in refusal.value.violations]
+
+
 async def test_an_update_of_nothing_is_not_found(registry: Registry) -> None:
     for name in ("endpoints/nope", "", "endpoints/../x"):
         with pytest.raises(NotFound):

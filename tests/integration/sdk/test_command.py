@@ -191,6 +191,23 @@ USAGE, REFUSED = 2, 4
         pytest.param(["agent", "create", "a"], USAGE, "how it learns", id="no algorithm"),
         pytest.param(["agent", "learn", "a"], USAGE, "what to learn from", id="nothing to learn from"),
         pytest.param(["endpoint", "put", "e", "m=½"], USAGE, "whole number", id="half a weight"),
+        pytest.param(["endpoint", "put", "e"], USAGE, "say what to serve", id="nothing to serve"),
+        pytest.param(
+            ["endpoint", "put", "e", "m", "--follow", "m"], USAGE, "and not both", id="target and model"
+        ),
+        pytest.param(["endpoint", "put", "e", "m", "--latest", "2"], USAGE, "--follow", id="latest of none"),
+        pytest.param(
+            ["endpoint", "put", "e", "--follow", "m", "--latest", "2", "--all-versions"],
+            USAGE,
+            "and not both",
+            id="latest and all",
+        ),
+        pytest.param(
+            ["endpoint", "put", "e", "m", "--preferred-batch-sizes", "8;x"],
+            USAGE,
+            "comma",
+            id="sizes that are none",
+        ),
         pytest.param(
             ["train", "plot", "digits", "--png", "none/a.png"], 1, "No such file", id="no folder for png"
         ),

@@ -110,9 +110,10 @@ def test_scripts_get_all_numbers(predict: Predict) -> None:
 
 
 def test_inputs_arrive_as_the_model_takes_them(predict: Predict, model: Model) -> None:
-    predict("weight (g)=-1.5", "colour=1.50", "--version", "3")
+    predict("weight (g)=-1.5", "colour=1.50", "--version", "3", "--sequence-key", "ada")
     [request] = model.requests
     assert request.model_version == "3"
+    assert request.parameters["sequence_key"].string_param == "ada"
     assert [(each.name, each.datatype, [*each.shape]) for each in request.inputs] == [
         ("weight (g)", "FP32", [1, 1]),
         ("colour", "BYTES", [1, 1]),

@@ -13,6 +13,7 @@ class Waiting:
     def __init__(self, deadline: float, expire: Callable[[], None]) -> None:
         self.deadline: float | None = deadline
         self.bucket: set[Any] | None = None
+        self.closed = False
         self.expire = expire
 
 

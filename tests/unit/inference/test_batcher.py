@@ -3,14 +3,16 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 import pytest
 
 from lepton_common.errors import DeadlineExceeded, InvalidModel, LeptonError, Overloaded, ShuttingDown
+from lepton_inference.batch import Compute
 from lepton_inference.batcher import Batcher, BatchLimits
+from lepton_inference.queued import DEFAULT_PRIORITY
 from lepton_inference.statistics import Statistics
 from lepton_inference.tensors import Array
 
@@ -35,10 +37,10 @@ class Doubler:
 
 @asynccontextmanager
 async def batching(
-    run: Callable[[Mapping[str, Array]], Mapping[str, Array]], limits: BatchLimits | None = None
+    compute: Compute, limits: BatchLimits | None = None, *, instances: int = 1
 ) -> AsyncIterator[tuple[Batcher, Statistics]]:
     statistics = Statistics()
-    batcher = Batcher(run, limits or BatchLimits(), statistics=statistics)
+    batcher = Batcher(compute, limits or BatchLimits(), statistics=statistics, instances=instances)
     try:
         yield batcher, statistics
     finally:
@@ -49,8 +51,13 @@ def records(*values: float) -> dict[str, Array]:
     return {"x": np.array(values, np.float32)[:, None]}
 
 
-async def ask(batcher: Batcher, *values: float, deadline: float | None = None) -> list[float]:
-    outputs = await batcher.infer(records(*values), len(values), deadline=deadline)
+async def ask(
+    batcher: Batcher,
+    *values: float,
+    deadline: float | None = None,
+    priority: int = DEFAULT_PRIORITY,
+) -> list[float]:
+    outputs = await batcher.infer(records(*values), len(values), deadline=deadline, priority=priority)
     doubled: list[float] = outputs["y"][:, 0].tolist()
     return doubled
 
@@ -117,6 +124,66 @@ async def test_only_requests_of_one_shape_are_put_together() -> None:
     assert [answer["y"].shape for answer in answers] == [(1, 2), (1, 3), (1, 2)]
 
 
+async def test_what_a_model_hands_through_stays_as_it_was() -> None:
+    async with batching(lambda inputs: {"y": inputs["x"]}) as (batcher, _):
+        ones, twos = await asyncio.gather(*(batcher.infer(records(n, n), 2) for n in (1, 2)))
+        await asyncio.gather(*(batcher.infer(records(n, n), 2) for n in (3, 4)))
+    assert [ones["y"].tolist(), twos["y"].tolist()] == [[[1], [1]], [[2], [2]]]
+
+
+class Meeting:
+    """A model that answers when as many runs have come together as it waits for."""
+
+    def __init__(self, runs: int) -> None:
+        self._barrier = threading.Barrier(runs)
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        self._barrier.wait(30)
+        return {"y": inputs["x"] * 2}
+
+
+async def test_instances_run_at_a_time() -> None:
+    async with batching(Meeting(3), BatchLimits(max_batch_size=2), instances=3) as (batcher, statistics):
+        for _ in range(3):
+            answers = await asyncio.gather(*(ask(batcher, n) for n in range(6)))
+            assert answers == [[2 * n] for n in range(6)]
+    assert {size: stages.count for size, stages in statistics.runs.items()} == {2: 9}
+
+
+async def test_no_more_than_the_instances_run_at_a_time() -> None:
+    running, most = 0, 0
+    counting = threading.Lock()
+
+    def compute(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        nonlocal running, most
+        with counting:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002)
+        with counting:
+            running -= 1
+        return {"y": inputs["x"] * 2}
+
+    async with batching(compute, BatchLimits(max_batch_size=1), instances=2) as (batcher, _):
+        answers = await asyncio.gather(*(ask(batcher, n) for n in range(40)))
+    assert answers == [[2 * n] for n in range(40)]
+    assert most == 2
+
+
+async def test_instances_that_drain_answer_all_that_run() -> None:
+    model = Doubler()
+    batcher = Batcher(model, BatchLimits(max_batch_size=1), statistics=Statistics(), instances=2)
+    model.gate.clear()
+    asked = [asyncio.create_task(ask(batcher, n)) for n in range(5)]
+    await asyncio.sleep(0.01)
+    draining = asyncio.create_task(batcher.drain())
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+    model.gate.set()
+    await draining
+    assert await asyncio.gather(*asked) == [[2 * n] for n in range(5)]
+
+
 async def test_a_delay_fills_batches() -> None:
     model = Doubler()
     async with batching(model, BatchLimits(max_batch_size=3, max_delay_seconds=5)) as (batcher, _):
@@ -126,6 +193,141 @@ async def test_a_delay_fills_batches() -> None:
             await asyncio.sleep(0.02)
         await asyncio.wait_for(asyncio.gather(*asked), 2)
     assert model.batches == [3]
+
+
+async def test_a_batch_of_a_preferred_size_does_not_wait() -> None:
+    model = Doubler()
+    limits = BatchLimits(max_batch_size=8, max_delay_seconds=30, preferred_batch_sizes=(2, 4))
+    async with batching(model, limits) as (batcher, _):
+        asked = [asyncio.create_task(ask(batcher, n)) for n in range(4)]
+        await asyncio.wait_for(asyncio.gather(*asked), 10)
+        asked = [asyncio.create_task(ask(batcher, n)) for n in range(7)]
+        await asyncio.wait_for(asyncio.gather(*asked[:6]), 10)
+        await asyncio.sleep(0.02)
+        assert not asked[6].done()
+    assert await asked[6] == [12], "what drains does not wait"
+    assert model.batches == [4, 4, 2, 1]
+
+
+async def test_a_preferred_size_is_met_by_whole_requests() -> None:
+    model = Doubler()
+    limits = BatchLimits(max_batch_size=8, max_delay_seconds=30, preferred_batch_sizes=(4,))
+    async with batching(model, limits) as (batcher, _):
+        asked = [asyncio.create_task(ask(batcher, *range(count))) for count in (3, 2)]
+        await asyncio.sleep(0.02)
+        assert not any(request.done() for request in asked)
+        # Together they are no four records, and one less than a full batch: with the third it is full.
+        asked.append(asyncio.create_task(ask(batcher, *range(3))))
+        await asyncio.wait_for(asyncio.gather(*asked), 10)
+    assert model.batches == [8]
+
+
+async def test_a_higher_priority_runs_first() -> None:
+    model = Doubler()
+    answered = []
+
+    async def one(batcher: Batcher, priority: int) -> None:
+        await ask(batcher, priority, priority=priority)
+        answered.append(priority)
+
+    async with batching(model, BatchLimits(max_batch_size=1)) as (batcher, _):
+        async with busy(batcher, model):
+            asked = [asyncio.create_task(one(batcher, priority)) for priority in (3, 5, 1, 4, 2)]
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*asked)
+    assert answered == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param(BatchLimits(max_queue_requests=3), id="requests"),
+        pytest.param(BatchLimits(max_queue_bytes=12), id="bytes"),
+    ],
+)
+async def test_in_a_full_queue_the_last_of_the_lowest_priority_gives_way(limits: BatchLimits) -> None:
+    model = Doubler()
+    async with batching(model, limits) as (batcher, statistics):
+        async with busy(batcher, model):
+            waiting = [
+                asyncio.create_task(ask(batcher, n, priority=priority))
+                for n, priority in enumerate((4, 3, 4))
+            ]
+            await asyncio.sleep(0.01)
+            with pytest.raises(Overloaded, match="the queue"):
+                await ask(batcher, 9, priority=5)
+            with pytest.raises(Overloaded, match="the queue"):
+                await ask(batcher, 9, priority=4)
+            high = asyncio.create_task(ask(batcher, 5, priority=1))
+            with pytest.raises(Overloaded, match="higher priority") as displaced:
+                await waiting[2]
+            assert displaced.value.retry_after_seconds is not None
+            assert batcher.queue_length == 3
+        assert await asyncio.gather(high, *waiting[:2]) == [[10], [0], [2]]
+    assert statistics.failures == {"OVERLOADED": 3}
+
+
+async def test_nothing_is_displaced_for_what_would_still_not_fit() -> None:
+    model = Doubler()
+    async with batching(model, BatchLimits(max_queue_bytes=12)) as (batcher, _):
+        async with busy(batcher, model):
+            waiting = [asyncio.create_task(ask(batcher, n, priority=5)) for n in range(3)]
+            await asyncio.sleep(0.01)
+            with pytest.raises(Overloaded, match="bytes"):
+                await ask(batcher, 1, 2, 3, 4, priority=1)
+        assert await asyncio.gather(*waiting) == [[0], [2], [4]]
+
+
+async def test_only_what_goes_before_a_request_counts_against_its_deadline() -> None:
+    model = Doubler(seconds=0.1)
+    async with batching(model, BatchLimits(max_batch_size=1)) as (batcher, _):
+        await ask(batcher, 0)
+        waiting = [asyncio.create_task(ask(batcher, n, priority=4)) for n in range(8)]
+        await asyncio.sleep(0.02)
+        with pytest.raises(Overloaded, match="deadline"):
+            await ask(batcher, 9, deadline=time.monotonic() + 0.7, priority=4)
+        assert await ask(batcher, 9, deadline=time.monotonic() + 0.7, priority=3) == [18]
+        await asyncio.gather(*waiting)
+
+
+async def test_a_larger_batch_is_not_taken_for_a_small_one() -> None:
+    """A run of a full batch takes eight times as long as the first ones: it does not come as a surprise."""
+    model = Slow(seconds_a_record=0.02)
+    async with batching(model, BatchLimits(max_batch_size=8)) as (batcher, _):
+        for count in (1, 2, 1, 2, 1):
+            await ask(batcher, *range(count))
+        first = asyncio.create_task(ask(batcher, *range(8)))
+        await asyncio.sleep(0.01)
+        waiting = [asyncio.create_task(ask(batcher, n)) for n in range(7)]
+        await asyncio.sleep(0.01)
+        # 160 ms of the run under way and as much of the next one.
+        with pytest.raises(Overloaded, match="deadline"):
+            await ask(batcher, 1, deadline=time.monotonic() + 0.2)
+        await asyncio.gather(first, *waiting)
+
+
+class Slow:
+    """A model that takes some time with each record."""
+
+    def __init__(self, seconds_a_record: float) -> None:
+        self._seconds = seconds_a_record
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        time.sleep(self._seconds * len(inputs["x"]))
+        return {"y": inputs["x"] * 2}
+
+
+async def test_drain_ends_where_all_that_waits_is_too_late() -> None:
+    model = Doubler()
+    batcher = Batcher(model, BatchLimits(), statistics=Statistics())
+    async with busy(batcher, model):
+        late = asyncio.create_task(ask(batcher, 1, deadline=time.monotonic() + 0.05))
+        await asyncio.sleep(0.1)
+        draining = asyncio.create_task(batcher.drain())
+        await asyncio.sleep(0)
+    await asyncio.wait_for(draining, 10)
+    with pytest.raises(DeadlineExceeded):
+        await late
 
 
 async def test_a_delay_ends() -> None:
@@ -270,9 +472,30 @@ async def test_requests_and_runs_are_counted() -> None:
     assert statistics.records == 7
     assert statistics.success.count == statistics.queue.count == statistics.requests.infer.count == 4
     assert statistics.run_count == 2
-    assert {size: stages.infer.count for size, stages in statistics.runs.items()} == {1: 1, 6: 1}
+    assert {size: stages.count for size, stages in statistics.runs.items()} == {1: 1, 6: 1}
     assert statistics.queue.ns > 3 * 0.04e9
     assert statistics.last_request_ms > 1_600_000_000_000
+    assert sum(statistics.queue_counts) == sum(statistics.total_counts) == 4
+    assert sum(statistics.compute_counts) == 4
+
+
+async def test_failures_are_counted_by_reason() -> None:
+    model = Doubler()
+    async with batching(model, BatchLimits(max_queue_requests=1)) as (batcher, statistics):
+        with pytest.raises(InvalidModel):
+            await ask(batcher, -1)
+        with pytest.raises(DeadlineExceeded):
+            await ask(batcher, 1, deadline=time.monotonic() - 1)
+        async with busy(batcher, model):
+            gone = asyncio.create_task(ask(batcher, 1))
+            await asyncio.sleep(0.01)
+            with pytest.raises(Overloaded):
+                await ask(batcher, 2)
+            gone.cancel()
+            await asyncio.wait([gone])
+    expected = {"INVALID_MODEL": 1, "DEADLINE_EXCEEDED": 1, "OVERLOADED": 1, "CANCELLED": 1}
+    assert statistics.failures == expected
+    assert statistics.fail.count == 4
 
 
 async def test_a_drain_that_nobody_waits_for_any_more_goes_on() -> None:

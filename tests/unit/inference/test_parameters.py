@@ -6,7 +6,8 @@ import pytest
 
 from inference import grpc_service_pb2 as pb
 from lepton_common.errors import InvalidField
-from lepton_inference.api.parameters import deadline_of, sequence_key
+from lepton_inference.api.parameters import deadline_of, priority_of, sequence_key
+from lepton_inference.queued import DEFAULT_PRIORITY
 
 TEXT = pb.InferParameter(string_param="ada")
 
@@ -48,3 +49,30 @@ def test_a_key_is_text_or_not_given() -> None:
     assert sequence_key({}) is None
     with pytest.raises(InvalidField):
         sequence_key({"sequence_key": number(1)})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "priority"),
+    [
+        ({}, DEFAULT_PRIORITY),
+        ({"priority": number(0)}, DEFAULT_PRIORITY),
+        ({"priority": number(1)}, 1),
+        ({"priority": pb.InferParameter(uint64_param=5)}, 5),
+    ],
+    ids=["not given", "zero", "the highest", "the lowest"],
+)
+def test_a_priority_is_a_number_and_zero_the_default(
+    parameters: dict[str, pb.InferParameter], priority: int
+) -> None:
+    assert priority_of(parameters) == priority
+
+
+@pytest.mark.parametrize(
+    "priority",
+    [TEXT, number(-1), number(6), pb.InferParameter(), pb.InferParameter(uint64_param=2**63)],
+    ids=["text", "negative", "too low", "empty", "huge"],
+)
+def test_a_priority_that_is_none_is_refused(priority: pb.InferParameter) -> None:
+    with pytest.raises(InvalidField, match="from 0 to 5") as caught:
+        priority_of({"priority": priority})
+    assert [violation.field for violation in caught.value.violations] == ['parameters["priority"]']

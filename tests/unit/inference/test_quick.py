@@ -23,7 +23,7 @@ from lepton_inference.catalogue import Catalogue, Endpoint, Version
 from lepton_inference.model import Model, RuntimeOptions, load_model
 from lepton_inference.repository import Repository
 from lepton_inference.routing import Route
-from lepton_inference.signature import Signature
+from lepton_inference.signature import Signature, Tensor
 
 VERSION = "models/m/versions/1"
 Request = pb.ModelInferRequest
@@ -53,11 +53,12 @@ class Caller:
 
 
 class Served:
-    """A repository, asked both ways."""
+    """A model, asked both ways, each in a repository of its own."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, other: Repository) -> None:
+        self.endpoint = repository.endpoint("m")
         self._quick = QuickInfer(repository)
-        self._servicer = InferenceServicer(repository)
+        self._servicer = InferenceServicer(other)
 
     async def in_full(self, message: bytes) -> pb.ModelInferResponse | tuple[str, str]:
         """The servicer's response, or the error that it raises."""
@@ -103,20 +104,23 @@ def two_inputs(write_graph: Write) -> Path:
     )
 
 
-@pytest.fixture
-async def served(two_inputs: Path) -> AsyncIterator[Served]:
-    """The model as the endpoint `m`."""
+@pytest.fixture(params=[0, 100_000], ids=["nothing is kept", "answers are kept"])
+async def served(two_inputs: Path, request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+    """The model as the endpoint `m`; answers of the quick way may be kept, those of the servicer are not."""
     model = load_model(two_inputs, options=RuntimeOptions(threads=1), registered=Signature())
 
     async def load(version: Version, endpoint: Endpoint) -> Model:
         return model
 
-    repository = Repository(load, limits=BatchLimits())
     version = Version(VERSION, digest="d" * 64)
-    repository.apply(Catalogue((Endpoint("m", (Route(VERSION, 1),), 4),), {VERSION: version}))
-    await repository.ready.wait()
-    yield Served(repository)
-    await repository.drain()
+    repositories = [Repository(load, limits=BatchLimits()) for _ in range(2)]
+    for repository, cache_bytes in zip(repositories, (request.param, 0), strict=True):
+        endpoint = Endpoint("m", (Route(VERSION, 1),), max_batch_size=4, response_cache_bytes=cache_bytes)
+        repository.apply(Catalogue((endpoint,), {VERSION: version}))
+        await repository.ready.wait()
+    yield Served(*repositories)
+    for repository in repositories:
+        await repository.drain()
 
 
 def good(records: int = 1, wide: int = 2, *, id: str = "", outputs: tuple[str, ...] = ()) -> Request:
@@ -153,6 +157,24 @@ PLAIN = {
 async def test_plain_requests_are_taken_and_answered_alike(served: Served, case: str) -> None:
     message = PLAIN[case].SerializeToString()
     assert await served.quickly(message) == await served.in_full(message)
+
+
+@pytest.mark.parametrize("served", [100_000], indirect=True)
+async def test_what_was_kept_answers_every_request_with_the_same_tensors(served: Served) -> None:
+    other_outputs = good(2, outputs=("m",), id="other")
+    version = good(2, id="another")
+    version.model_version = "1"
+    for request in (good(2), good(2), other_outputs, version):
+        message = request.SerializeToString()
+        assert await served.quickly(message) == await served.in_full(message)
+    deployment = served.endpoint.find()
+    statistics = deployment.statistics
+    assert (statistics.cache_hit.count, statistics.cache_miss.count, statistics.run_count) == (3, 1, 1)
+    # The servicer finds what the quick way kept.
+    x, n = (np.frombuffer(raw, dtype) for raw, dtype in zip(good(2).raw_input_contents, "fq", strict=True))
+    tensors = [Tensor("x", "FP32", x.reshape(2, 3)), Tensor("n", "INT64", n.reshape(2, 2))]
+    assert (await deployment.infer(tensors))["y"].tolist() == (2 * x.reshape(2, 3)).tolist()
+    assert statistics.cache_hit.count == 4
 
 
 async def test_requests_of_one_turn_are_one_batch_and_answered_alike(served: Served) -> None:

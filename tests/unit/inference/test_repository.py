@@ -162,6 +162,81 @@ async def test_a_version_that_fails_leaves_the_old_one_serving(
     assert repository.is_ready
 
 
+async def test_the_version_that_answers_stays_through_all_that_fail(
+    repository: Repository, publish: Publish
+) -> None:
+    wrong = Signature(inputs=(TensorSpec("x", "FP32", (-1, 9)),))
+    first, fourth = publish(1, 3), publish(4, 7)
+    second, third = (replace(publish(number, 5), signature=wrong) for number in (2, 3))
+    await serve(repository, (first, 1))
+    await serve(repository, (second, 1), (first, 0))
+    await serve(repository, (third, 1), (second, 0))
+    assert await ask(repository.endpoint("e").find()) == 3
+    assert states(repository) == {"1": State.READY, "2": State.FAILED, "3": State.FAILED}
+    await serve(repository, (fourth, 1), (third, 0))
+    assert await ask(repository.endpoint("e").find()) == 7
+    assert states(repository) == {"3": State.FAILED, "4": State.READY}
+
+
+async def test_a_version_that_is_gone_answers_until_the_one_before_is_loaded_again(
+    loader: Loader, publish: Publish
+) -> None:
+    first, second = publish(1, 3), publish(2, 5)
+    opened = asyncio.Event()
+
+    async def load(version: Version, endpoint: Endpoint) -> Model:
+        if version == first:
+            await opened.wait()
+        return await loader.load(version, endpoint)
+
+    repository = Repository(load, limits=BatchLimits())
+    await serve(repository, (second, 1))
+    repository.apply(catalogue((first, 1)))
+    await loader.prune(catalogue((first, 1)))
+    assert states(repository) == {"1": State.LOADING, "2": State.READY}
+    assert await ask(repository.endpoint("e").find()) == 5
+    opened.set()
+    await settle(repository)
+    assert await ask(repository.endpoint("e").find()) == 3
+    assert states(repository) == {"1": State.READY}
+    await repository.drain()
+
+
+@pytest.mark.parametrize("follows", [True, False], ids=["followed", "named"])
+async def test_an_older_version_stands_in_where_a_model_is_followed(
+    repository: Repository, publish: Publish, follows: bool
+) -> None:
+    wrong = Signature(inputs=(TensorSpec("x", "FP32", (-1, 9)),))
+    broken = replace(publish(3, 5), signature=wrong)
+    told = catalogue((broken, 1), (publish(2, 3), 0), (publish(1, 7), 0))
+    (endpoint,) = told.endpoints
+    repository.apply(replace(told, endpoints=(replace(endpoint, follows=follows),)))
+    await settle(repository)
+    assert states(repository) == {"3": State.FAILED, "2": State.READY, "1": State.READY}
+    if follows:
+        assert await ask(repository.endpoint("e").find()) == 3
+    else:
+        with pytest.raises(WrongState, match="could not be loaded"):
+            await ask(repository.endpoint("e").find())
+
+
+async def test_what_stood_in_makes_way_for_the_newest_once_that_is_loaded(
+    repository: Repository, publish: Publish, store: ObjectStore
+) -> None:
+    newest = publish(2, 5)
+    blob = newest.files["model.onnx"]
+    content = store.get(blob.key)
+    store.put(blob.key, b"damaged")
+    told = catalogue((newest, 1), (publish(1, 3), 0))
+    (endpoint,) = told.endpoints
+    repository.apply(replace(told, endpoints=(replace(endpoint, follows=True),)))
+    await settle(repository)
+    assert await ask(repository.endpoint("e").find()) == 3
+    store.put(blob.key, content)
+    await repository.endpoint("e").load()
+    assert await ask(repository.endpoint("e").find()) == 5
+
+
 async def test_a_server_on_which_everything_failed_is_not_ready(repository: Repository) -> None:
     await serve(repository, (Version("models/m/versions/1"), 1))
     assert not repository.is_ready

@@ -20,3 +20,4 @@ async def test_every_method_has_its_permission() -> None:
     assert offered.permissions["ModelInfer"] == access_pb2.PERMISSION_PREDICT
     assert offered.permissions["ModelMetadata"] == access_pb2.PERMISSION_READ
     assert offered.permissions["RepositoryModelUnload"] == access_pb2.PERMISSION_WRITE
+    assert offered.permissions["SystemSharedMemoryRegister"] == access_pb2.PERMISSION_ADMIN

@@ -65,6 +65,21 @@ STORED = {"datasetVersion": "datasets/digits/versions/1"}
         pytest.param({"dataset": DATASET, "search": SEARCH, "compress": {}}, id="search, then compression"),
         pytest.param({"compress": {"modelVersion": "models/digits/versions/1"}}, id="stored model"),
         pytest.param({"endpoint": {"targets": {"models/digits/versions/1": 90}}}, id="stored target"),
+        pytest.param(
+            {"endpoint": {"follow": {"model": "models/digits", "latest": {"count": 2}}}}, id="followed model"
+        ),
+        pytest.param(
+            {
+                "endpoint": {
+                    "targets": {"models/digits/versions/1": 90},
+                    "batching": {"maxBatchSize": 64},
+                    "execution": {"instances": 2, "provider": "PROVIDER_CPU"},
+                    "responseCacheBytes": 1000,
+                    "pool": "large",
+                }
+            },
+            id="target with settings",
+        ),
         pytest.param({"agent": {"spec": {"qLearning": {}}, "learn": {"loggedFeedback": {}}}}, id="agent"),
         pytest.param({"dataset": {"sources": ["a.csv"], "spec": None}}, id="a key without value"),
     ],
@@ -106,7 +121,7 @@ def test_any_part_can_stand_alone(stages: dict[str, Any]) -> None:
         pytest.param(document(endpoint={}), "needs a stage `compress`", id="endpoint without model"),
         pytest.param(
             document(dataset=DATASET, train=TRAIN, endpoint={}),
-            "needs a stage `compress`, or its own `targets`",
+            "needs a stage `compress`, or its own `targets` or `follow`",
             id="endpoint of what is not ONNX",
         ),
         pytest.param(
@@ -146,6 +161,16 @@ def test_any_part_can_stand_alone(stages: dict[str, Any]) -> None:
             document(endpoint={"targets": ["a"]}), "endpoint.targets must map", id="targets is a list"
         ),
         pytest.param(document(endpoint={"targets": {"a": "x"}}), "whole numbers", id="weight is a text"),
+        pytest.param(
+            document(endpoint={"targets": {"a": 1}, "follow": {"model": "models/a", "all": {}}}),
+            "`targets` or `follow`, and not both",
+            id="targets beside a model to follow",
+        ),
+        pytest.param(
+            document(endpoint={"follow": {"model": "models/a", "newest": {}}}),
+            "endpoint: .*newest",
+            id="slip in endpoint",
+        ),
         pytest.param(document(endpoint={"targets": {"a": True}}), "whole numbers", id="weight is a truth"),
         pytest.param(document(agent={"learn": {"steps": 5}}), "agent.learn: .*steps", id="slip in learning"),
         pytest.param(document(agent={"spec": {"dqnn": {}}}), "agent.spec: .*dqnn", id="slip in agent"),

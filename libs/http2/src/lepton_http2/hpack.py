@@ -11,10 +11,10 @@ from functools import lru_cache
 
 from lepton_http2 import huffman
 
-__all__ = ["EMPTY_TABLE", "Decoder", "Field", "HpackError", "encode"]
+__all__ = ["EMPTY_TABLE", "FIELD_OVERHEAD", "Decoder", "Field", "HpackError", "encode", "read_string"]
 
 # What a table entry costs beside its octets (section 4.1).
-_OVERHEAD = 32
+FIELD_OVERHEAD = 32
 # No index, length or size that we take needs more: 2^28 octets.
 _MOST_INTEGER_BITS = 28
 
@@ -121,6 +121,9 @@ class Decoder:
         self._limit_bytes = self._max_bytes = max_table_bytes
         self.changes = 0
         """Goes up whenever a block meant something for those that follow it."""
+        self.written_out: list[tuple[int, int, int]] = []
+        """The values that the last block wrote out and that no table keeps: the number of the field, and
+        where the octets of the string begin and end."""
 
     def decode(self, block: bytes) -> list[Field]:
         """Decodes a whole header block.
@@ -138,6 +141,7 @@ class Decoder:
     def _decode(self, block: bytes) -> list[Field]:
         static, dynamic = self._static, self._dynamic
         fields: list[Field] = []
+        self.written_out = []
         at, end = 0, len(block)
         while at < end:
             byte = block[at]
@@ -160,12 +164,14 @@ class Decoder:
                 size, at = _prefixed(block, at, byte & 0x1F, 0x1F)
                 self._resize(size)
             else:
-                field, at = self._literal(block, at, byte)
+                field, start, at = self._literal(block, at, byte)
+                if not byte & 0x40:
+                    self.written_out.append((len(fields), start, at))
                 fields.append(field)
         return fields
 
-    def _literal(self, block: bytes, at: int, byte: int) -> tuple[Field, int]:
-        """A field that is written out, and where it ends."""
+    def _literal(self, block: bytes, at: int, byte: int) -> tuple[Field, int, int]:
+        """A field that is written out, and where its value begins and ends."""
         prefix = 0x3F if byte & 0x40 else 0x0F
         index = byte & prefix
         if index == prefix:
@@ -173,12 +179,13 @@ class Decoder:
         if index:
             name = self._name(index)
         else:
-            name, at = _string(block, at)
-        value, at = _string(block, at)
-        field = (name, value, len(name) + len(value) + _OVERHEAD, self._classify(name, value))
+            name, at = read_string(block, at)
+        start = at
+        value, at = read_string(block, at)
+        field = (name, value, len(name) + len(value) + FIELD_OVERHEAD, self._classify(name, value))
         if byte & 0x40:
             self._add(field)
-        return field, at
+        return field, start, at
 
     def _name(self, index: int) -> bytes:
         if index <= _LAST_STATIC:
@@ -210,7 +217,7 @@ def _static_fields(classify: Callable[[bytes, bytes], int]) -> tuple[Field, ...]
     """The static table by index, made once for each way to classify; index 0 is not in use."""
     named = ((name.encode(), value.encode()) for name, value in _STATIC)
     fields = (
-        (name, value, len(name) + len(value) + _OVERHEAD, classify(name, value)) for name, value in named
+        (name, value, len(name) + len(value) + FIELD_OVERHEAD, classify(name, value)) for name, value in named
     )
     return (b"", b"", 0, 0), *fields
 
@@ -234,8 +241,12 @@ def _integer(block: bytes, at: int, prefix: int) -> tuple[int, int]:
             raise HpackError("an integer is too long")
 
 
-def _string(block: bytes, at: int) -> tuple[bytes, int]:
-    """A string and where it ends (section 5.2)."""
+def read_string(block: bytes, at: int) -> tuple[bytes, int]:
+    """A string and where it ends (section 5.2).
+
+    Raises:
+        HpackError, IndexError, HuffmanError: it is none.
+    """
     byte = block[at]
     at += 1
     size = byte & 0x7F

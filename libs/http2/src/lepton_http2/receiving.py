@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Inbound"]
 
 _HEAD = Struct(">BHBBI").unpack_from
+_UINT32 = Struct(">I").unpack_from
 # The connection's window is given back when so much of it is used.
 _GIVE_BACK_BYTES = 1 << 24
 # In place of a stream's id: the next frame must be SETTINGS.
@@ -82,6 +83,7 @@ class Inbound:
         if self._left:
             at = min(self._left, end)
             self._read_more(view[:at], events)
+        connection = self._connection
         streams = self._streams
         max_frame = self._limits.max_frame_bytes
         while end - at >= 9:
@@ -125,13 +127,22 @@ class Inbound:
                     self._begin_block(flags, stream_id, block)
             elif kind == frames.CONTINUATION:
                 self._read_continuation(flags, stream_id, data[start:stop], events)
+            elif kind == frames.WINDOW_UPDATE and size == 4 and stream_id in streams:
+                connection.charge()
+                stream = streams[stream_id]
+                increment = _UINT32(data, start)[0] & MAX_WINDOW
+                if 0 < increment <= MAX_WINDOW - stream.send_window and not stream.queued_bytes:
+                    # The usual case: a client opens a window before it needs it.
+                    stream.send_window += increment
+                else:
+                    control.read(connection, kind, flags, stream_id, view[start:stop], events)
             else:
-                self._connection.charge()
-                control.read(self._connection, kind, flags, stream_id, view[start:stop], events)
+                connection.charge()
+                control.read(connection, kind, flags, stream_id, view[start:stop], events)
         if at < end:
             self._keep(view[at:])
         if self._window < MAX_WINDOW - _GIVE_BACK_BYTES:
-            chunks = self._connection.outbound.chunks
+            chunks = connection.outbound.chunks
             chunks.append(frames.window_update(0, MAX_WINDOW - self._window))
             self._window = MAX_WINDOW
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from lepton_http2.errors import ErrorCode, StreamFault
 from lepton_http2.hpack import Field
 
-__all__ = ["Request", "check_trailers", "classify", "read_request"]
+__all__ = ["REGULAR", "Request", "check_trailers", "classify", "read_request"]
 
 # What a field can be. Pseudo-header fields are the positive ones up to _AUTHORITY.
 _MALFORMED = -1
-_REGULAR = 0
+REGULAR = 0
 _METHOD, _SCHEME, _PATH, _AUTHORITY = 1, 2, 3, 4
 _HOST, _CONTENT_LENGTH = 5, 6
 
@@ -25,7 +25,18 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 class Request:
     """The head of a request. Requests with the same header block share one."""
 
-    __slots__ = ("authority", "content_length", "fields", "meaning", "method", "oversized", "path", "scheme")
+    __slots__ = (
+        "authority",
+        "content_length",
+        "fields",
+        "meaning",
+        "method",
+        "oversized",
+        "path",
+        "prototype",
+        "scheme",
+        "varying",
+    )
 
     def __init__(self) -> None:
         self.method = self.scheme = self.path = self.authority = b""
@@ -36,6 +47,25 @@ class Request:
         """Whether the header list is longer than the limit. Some of its fields were left out."""
         self.meaning: object = None
         """What the protocol above reads from it: worked out once, kept here."""
+        self.prototype: Request | None = None
+        """An earlier one that differs from it in the fields at `prototype.varying` alone."""
+        self.varying: Sequence[int] = ()
+        """The places of the fields in which others may differ that have this one as their prototype."""
+
+    def varied(self, fields: list[Field]) -> "Request":
+        """One with other fields, of which this one is the prototype."""
+        request = Request.__new__(Request)
+        request.method = self.method
+        request.scheme = self.scheme
+        request.path = self.path
+        request.authority = self.authority
+        request.content_length = self.content_length
+        request.fields = fields
+        request.oversized = False
+        request.meaning = None
+        request.prototype = self
+        request.varying = self.varying
+        return request
 
 
 def classify(name: bytes, value: bytes) -> int:
@@ -50,7 +80,7 @@ def classify(name: bytes, value: bytes) -> int:
         return _MALFORMED
     if name == b"content-length":
         return _CONTENT_LENGTH if _LENGTH.fullmatch(value) else _MALFORMED
-    return _HOST if name == b"host" else _REGULAR
+    return _HOST if name == b"host" else REGULAR
 
 
 # A branch for each kind of field, in the one loop that there is for each request.
@@ -69,7 +99,7 @@ def read_request(fields: Sequence[Field], *, max_list_bytes: int) -> Request:  #
     for field in fields:
         name, value, size, kind = field
         left -= size
-        if kind > _AUTHORITY or kind == _REGULAR:
+        if kind > _AUTHORITY or kind == REGULAR:
             seen |= 1
             if kind == _CONTENT_LENGTH:
                 _read_length(request, value)

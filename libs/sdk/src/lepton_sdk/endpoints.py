@@ -1,8 +1,9 @@
 """Endpoints: which model versions answer under which name."""
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from grpc import aio
 
@@ -20,16 +21,37 @@ class Endpoints:
     async def create(
         self,
         endpoint: str,
-        targets: dict[str, int],
+        targets: Mapping[str, int] | None = None,
         *,
+        follow: endpoint_pb2.Follow | None = None,
         batching: endpoint_pb2.Batching | None = None,
+        execution: endpoint_pb2.Execution | None = None,
+        response_cache_bytes: int = 0,
         pool: str = "",
         request_id: str = "",
     ) -> endpoint_pb2.Endpoint:
-        """Serve versions (name -> weight) under the id `endpoint`, on the servers of a pool."""
+        """Serve under the id `endpoint`, on the servers of a pool.
+
+        Args:
+            endpoint: the id.
+            targets: what is served, version name -> weight.
+            follow: a model whose versions are served, in place of targets.
+            batching: how requests are batched.
+            execution: how versions run.
+            response_cache_bytes: bytes of responses that each server keeps for requests that are the same.
+            pool: the pool; empty: `default`.
+            request_id: a retry with the same one gives the same endpoint.
+        """
         request = endpoint_pb2.CreateEndpointRequest(
             endpoint_id=endpoint,
-            endpoint=endpoint_pb2.Endpoint(targets=_targets(targets), batching=batching, pool=pool),
+            endpoint=endpoint_pb2.Endpoint(
+                targets=_targets(targets or {}),
+                follow=follow,
+                batching=batching,
+                execution=execution,
+                response_cache_bytes=response_cache_bytes,
+                pool=pool,
+            ),
             request_id=request_id or str(uuid.uuid4()),
         )
         return (await call(self._stub.CreateEndpoint, request)).endpoint
@@ -51,17 +73,32 @@ class Endpoints:
     async def update(
         self,
         name: str,
-        targets: dict[str, int],
+        targets: Mapping[str, int] | None = None,
         *,
+        follow: endpoint_pb2.Follow | None = None,
         batching: endpoint_pb2.Batching | None = None,
+        execution: endpoint_pb2.Execution | None = None,
+        response_cache_bytes: int | None = None,
         pool: str = "",
     ) -> endpoint_pb2.Endpoint:
-        """Replace the targets (version name -> weight), and the batching and the pool if they are given."""
+        """Replace what is given, as in `create`, and keep what is not.
+
+        An endpoint that is given targets no longer follows a model, and the other way round.
+        """
         endpoint = await self.get(name)
-        del endpoint.targets[:]
-        endpoint.targets.extend(_targets(targets))
+        if targets is not None:
+            endpoint.ClearField("follow")
+            del endpoint.targets[:]
+            endpoint.targets.extend(_targets(targets))
+        if follow is not None:
+            del endpoint.targets[:]
+            endpoint.follow.CopyFrom(follow)
         if batching is not None:
             endpoint.batching.CopyFrom(batching)
+        if execution is not None:
+            endpoint.execution.CopyFrom(execution)
+        if response_cache_bytes is not None:
+            endpoint.response_cache_bytes = response_cache_bytes
         endpoint.pool = pool or endpoint.pool
         return (
             await call(
@@ -70,13 +107,42 @@ class Endpoints:
             )
         ).endpoint
 
-    async def put(self, endpoint: str, targets: dict[str, int], *, pool: str = "") -> endpoint_pb2.Endpoint:
-        """Serve these targets under the id `endpoint`, whether or not it exists; one that does keeps its pool
-        where none is given."""
-        try:
-            return await self.create(endpoint, targets, pool=pool)
-        except AlreadyExists:
-            return await self.update(f"endpoints/{endpoint}", targets, pool=pool)
+    async def put(
+        self,
+        endpoint: str,
+        targets: Mapping[str, int] | None = None,
+        *,
+        follow: endpoint_pb2.Follow | None = None,
+        batching: endpoint_pb2.Batching | None = None,
+        execution: endpoint_pb2.Execution | None = None,
+        response_cache_bytes: int | None = None,
+        pool: str = "",
+    ) -> endpoint_pb2.Endpoint:
+        """Serve under the id `endpoint`, whether or not it exists; one that does keeps what is not given.
+
+        Raises:
+            NotFound: there is none, and nothing is said of what it should serve.
+        """
+        if targets is not None or follow is not None:
+            with contextlib.suppress(AlreadyExists):
+                return await self.create(
+                    endpoint,
+                    targets,
+                    follow=follow,
+                    batching=batching,
+                    execution=execution,
+                    response_cache_bytes=response_cache_bytes or 0,
+                    pool=pool,
+                )
+        return await self.update(
+            f"endpoints/{endpoint}",
+            targets,
+            follow=follow,
+            batching=batching,
+            execution=execution,
+            response_cache_bytes=response_cache_bytes,
+            pool=pool,
+        )
 
     async def pools(self) -> Sequence[endpoint_pb2.Pool]:
         """The pools of inference servers, with how many servers each has and why some are missing."""
@@ -126,7 +192,7 @@ def pool_trouble(endpoint: endpoint_pb2.Endpoint, pools: Iterable[endpoint_pb2.P
     return ""
 
 
-def _targets(targets: dict[str, int]) -> list[endpoint_pb2.TrafficTarget]:
+def _targets(targets: Mapping[str, int]) -> list[endpoint_pb2.TrafficTarget]:
     return [
         endpoint_pb2.TrafficTarget(model_version=version, weight=weight)
         for version, weight in targets.items()

@@ -82,6 +82,7 @@ class Inference:
         *,
         outputs: Mapping[str, int] = EVERY_OUTPUT,
         version: str = "",
+        sequence_key: str = "",
         seconds: float = 60.0,
     ) -> Prediction:
         """Ask the endpoint of this id.
@@ -92,12 +93,15 @@ class Inference:
             outputs: names of the outputs to give; empty: all. One with a number above 0 comes as that many
                 of its likeliest classes, texts `score:index:label` of shape [batch, number].
             version: number of the version to ask; empty lets the endpoint's weights decide.
+            sequence_key: who asks: requests of one key go to one version, while several share the traffic.
             seconds: how long to wait.
 
         Raises:
             TensorMismatch: names, datatypes or shapes are not the model's.
         """
         request = encode(endpoint, inputs, outputs=outputs, version=version)
+        if sequence_key:
+            request.parameters["sequence_key"].string_param = sequence_key
         return decode(await self._ask(endpoint, lambda stub: call(stub.ModelInfer, request, seconds=seconds)))
 
     async def _ask(

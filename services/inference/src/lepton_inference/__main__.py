@@ -14,6 +14,7 @@ from lepton_inference.follower import Follower
 from lepton_inference.loader import Loader
 from lepton_inference.metrics import ServingMetrics
 from lepton_inference.model import RuntimeOptions
+from lepton_inference.regions import Regions
 from lepton_inference.repository import Repository
 from lepton_inference.settings import Settings
 
@@ -30,6 +31,7 @@ async def run() -> None:
     )
     repository = Repository(loader.load, limits=limits)
     ServingMetrics(repository).register()
+    regions = Regions(most_request_bytes=settings.max_message_bytes) if settings.shared_memory else None
     async with connect(settings.registry_address, settings=settings) as channel:
         registry = RegistryClient(
             channel,
@@ -44,7 +46,7 @@ async def run() -> None:
         follower = Follower(registry, repository, loader=loader)
         await serve(
             settings,
-            [service(repository)],
+            [service(repository, regions)],
             tasks=[follower.follow, follower.report],
             ready=repository.ready.wait,
             on_stop=[repository.drain],

@@ -3,19 +3,24 @@
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import Protocol, TypeAlias
+from itertools import accumulate
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from lepton_inference.statistics import Timing
+from lepton_inference.statistics import Run
 from lepton_inference.tensors import Array
 
 Arrays: TypeAlias = Mapping[str, Array]
-Run: TypeAlias = Callable[[Arrays], Arrays]
+Compute: TypeAlias = Callable[[Arrays], Arrays]
+"""What a model does: all outputs by name, of inputs by name. It may not keep or change what it is given."""
 
 # Room for batches is kept from one to the next up to this size.
 _MOST_KEPT_BYTES = 64 << 20
+# Outputs up to this size are copied at once.
+_SMALL_BYTES = 64 << 10
+# So many sizes of batches have their views kept.
+_MOST_VIEWS = 256
 
 
 class Request(Protocol):
@@ -28,6 +33,11 @@ class Request(Protocol):
     @property
     def kind(self) -> Hashable:
         """What two requests must share to be put together, as `kind_of` makes it of their inputs."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a model can take its inputs from where they lie. Others are copied even to run alone: the
+        runtime would copy what begins anywhere, and more slowly."""
 
     def arrays(self) -> Arrays:
         """Its inputs."""
@@ -52,6 +62,7 @@ class Slots:
             if not array.dtype.hasobject
         }
         """The same as bytes; without arrays of objects."""
+        self._views: dict[int, Arrays] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -60,118 +71,131 @@ class Slots:
 
     def rows(self, count: int) -> Arrays:
         """The first rows."""
-        return {name: array[:count] for name, array in self.arrays.items()}
+        found = self._views.get(count)
+        if found is None:
+            if len(self._views) >= _MOST_VIEWS:
+                self._views.clear()
+            found = self._views[count] = {name: array[:count] for name, array in self.arrays.items()}
+        return found
 
 
-class Room:
-    """Slots that are used again as long as batches are of one kind and of a size: fresh memory costs more
-    than the copy into it."""
+class Outputs:
+    """The outputs of a batch. They are read before the next batch takes the slots of this one.
 
-    def __init__(self, most_rows: int) -> None:
-        self._most_rows = most_rows
+    Args:
+        arrays: by name.
+        rows: where the rows of each request begin, and then where those of the last one end.
+        slots: what the inputs were in; None where the outputs belong as a whole to the only request.
+    """
+
+    def __init__(self, arrays: Arrays, rows: Sequence[int], slots: Slots | None) -> None:
+        self.rows = rows
+        self.worked_out: dict[Hashable, Any] = {}
+        """What requests found out about these outputs, for those of their kind that come after them."""
+        self._arrays = arrays
+        self._slots = slots
+        self._are_apart = False
+
+    def of(self, index: int) -> Arrays:
+        """The outputs of one request."""
+        if self._slots is None:
+            return self._arrays
+        if not self._are_apart:
+            # Where the model hands its input through, the next batch must not change what this one gave.
+            self._arrays = {name: _apart_from(self._slots, array) for name, array in self._arrays.items()}
+            self._are_apart = True
+        first, last = self.rows[index], self.rows[index + 1]
+        return {name: array[first:last] for name, array in self._arrays.items()}
+
+    def raw(
+        self, name: str, dtype: "np.dtype[Any]", *, records: int
+    ) -> tuple[tuple[int, ...], bytes | memoryview, int]:
+        """An output: its shape for a request of so many records, its elements as `dtype`, the bytes of a row.
+
+        What the only request gets as a whole is one row.
+        """
+        array = self._arrays[name]
+        data = _octets(array if array.dtype == dtype else array.astype(dtype))
+        if self._slots is None:
+            return array.shape, data, len(data)
+        return (records, *array.shape[1:]), data, len(data) // self.rows[-1]
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """The outputs of a batch, and the runs that it took."""
+
+    outputs: Outputs
+    runs: list[Run]
+
+
+class Instance:
+    """Where a model runs, on one batch at a time.
+
+    Its slots are used again as long as batches are of one kind and of a size: fresh memory costs more than
+    the copy into it.
+
+    Args:
+        compute: the model.
+        max_batch_size: records of a run. A single request with more of them runs in pieces of that size; 0
+            stands for a model without a batch dimension, whose requests come alone.
+    """
+
+    def __init__(self, compute: Compute, max_batch_size: int) -> None:
+        self._compute = compute
+        self._max_batch_size = max_batch_size
         self._kind: Hashable = None
         self._slots: Slots | None = None
 
-    def of(self, requests: Sequence[Request], rows: int) -> Slots:
-        """Slots for these requests, until the next ones."""
-        kind = requests[0].kind
-        if self._slots is not None and kind == self._kind and rows <= self._most_rows:
+    def run(self, requests: Sequence[Request], records: int) -> BatchResult:
+        """Runs the requests together; they have so many records altogether.
+
+        Raises:
+            Exception: what the model raises.
+        """
+        if len(requests) == 1 and (requests[0].in_place or records > self._max_batch_size):
+            return self._run_alone(requests[0])
+        started = time.perf_counter_ns()
+        slots = self._slots_for(requests[0], records)
+        rows: Sequence[int] = range(records + 1)
+        if records != len(requests):
+            rows = [*accumulate((request.records for request in requests), initial=0)]
+        for request, row in zip(requests, rows, strict=False):
+            request.fill(slots, row)
+        joined = time.perf_counter_ns()
+        outputs = self._compute(slots.rows(records))
+        run = Run(records, input_ns=joined - started, infer_ns=time.perf_counter_ns() - joined)
+        return BatchResult(Outputs(outputs, rows, slots), [run])
+
+    def _run_alone(self, request: Request) -> BatchResult:
+        pieces: list[Arrays] = []
+        runs: list[Run] = []
+        for count, inputs in _pieces(request.arrays(), request.records, max_batch_size=self._max_batch_size):
+            started = time.perf_counter_ns()
+            pieces.append(self._compute(inputs))
+            runs.append(Run(count, input_ns=0, infer_ns=time.perf_counter_ns() - started))
+        whole = pieces[0]
+        if len(pieces) > 1:
+            whole = {name: np.concatenate([piece[name] for piece in pieces]) for name in whole}
+        return BatchResult(Outputs(whole, (0, 1), None), runs)
+
+    def _slots_for(self, request: Request, rows: int) -> Slots:
+        kind = request.kind
+        if self._slots is not None and kind == self._kind and rows <= self._max_batch_size:
             return self._slots
-        like = requests[0].arrays()
-        slots = Slots(like, max(rows, self._most_rows))
+        like = request.arrays()
+        slots = Slots(like, max(rows, self._max_batch_size))
         if slots.size_bytes > _MOST_KEPT_BYTES:
             return Slots(like, rows)
         self._kind, self._slots = kind, slots
         return slots
 
 
-class Outputs:
-    """The outputs of a batch.
-
-    Args:
-        arrays: by name.
-        bounds: the rows of each request, in order; None where everything belongs to the only one.
-    """
-
-    def __init__(self, arrays: Arrays, bounds: Sequence[tuple[int, int]] | None) -> None:
-        self._arrays = arrays
-        self._bounds = bounds
-        self._raw: dict[str, tuple[tuple[int, ...], memoryview, int]] = {}
-
-    def of(self, index: int) -> Arrays:
-        """The outputs of one request."""
-        if self._bounds is None:
-            return self._arrays
-        first, last = self._bounds[index]
-        return {name: array[first:last] for name, array in self._arrays.items()}
-
-    def raw(self, index: int, name: str, dtype: "np.dtype[np.generic]") -> tuple[tuple[int, ...], memoryview]:
-        """An output of one request: its shape, and the bytes of its elements as `dtype`."""
-        found = self._raw.get(name)
-        if found is None:
-            array = np.ascontiguousarray(self._arrays[name], dtype)
-            row_bytes = array.nbytes // len(array) if array.ndim and len(array) else 0
-            found = self._raw[name] = (
-                self._arrays[name].shape,
-                array.reshape(-1).view(np.uint8).data,
-                row_bytes,
-            )
-        shape, data, row_bytes = found
-        if self._bounds is None:
-            return shape, data
-        first, last = self._bounds[index]
-        return (last - first, *shape[1:]), data[first * row_bytes : last * row_bytes]
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """Outputs by request, and the runs it took with their records."""
-
-    outputs: Outputs
-    runs: list[tuple[int, Timing]]
-
-    def timing(self) -> Timing:
-        """The times of each request of the batch: it took part in all of its runs."""
-        if len(self.runs) == 1:
-            return self.runs[0][1]
-        return Timing(
-            input_ns=sum(timing.input_ns for _, timing in self.runs),
-            infer_ns=sum(timing.infer_ns for _, timing in self.runs),
-            output_ns=sum(timing.output_ns for _, timing in self.runs),
-        )
-
-
-def run_batch(run: Run, requests: Sequence[Request], max_batch_size: int, room: Room) -> BatchResult:
-    """Runs the requests together.
-
-    A single request with more than `max_batch_size` records runs in pieces of that size; 0
-    stands for a model without a batch dimension, whose requests come alone.
-    """
-    if len(requests) > 1:
-        started = time.perf_counter_ns()
-        bounds = list(pairwise(accumulate((request.records for request in requests), initial=0)))
-        records = bounds[-1][1]
-        slots = room.of(requests, records)
-        for request, (row, _) in zip(requests, bounds, strict=True):
-            request.fill(slots, row)
-        joined = time.perf_counter_ns()
-        outputs = run(slots.rows(records))
-        ran = time.perf_counter_ns()
-        # Where the model hands its input through, the next batch must not change what this one gave.
-        outputs = {name: _apart_from(slots, array) for name, array in outputs.items()}
-        timing = Timing(joined - started, ran - joined, time.perf_counter_ns() - ran)
-        return BatchResult(Outputs(outputs, bounds), [(records, timing)])
-    pieces: list[Arrays] = []
-    runs: list[tuple[int, Timing]] = []
-    [request] = requests
-    for count, inputs in _pieces(request.arrays(), request.records, max_batch_size=max_batch_size):
-        started = time.perf_counter_ns()
-        pieces.append(run(inputs))
-        runs.append((count, Timing(0, time.perf_counter_ns() - started, 0)))
-    if len(pieces) == 1:
-        return BatchResult(Outputs(pieces[0], None), runs)
-    whole = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    return BatchResult(Outputs(whole, None), runs)
+def _octets(array: Array) -> bytes | memoryview:
+    """The elements as they lie in memory. A copy of a few costs less than a view of them."""
+    if array.nbytes <= _SMALL_BYTES:
+        return array.tobytes()
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _apart_from(slots: Slots, output: Array) -> Array:

@@ -14,17 +14,25 @@ has given up leaves the queue.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from math import ceil
 
-from lepton_common.errors import DeadlineExceeded, LeptonError, Overloaded, ShuttingDown
-from lepton_inference.batch import Arrays, BatchResult, Room, Run, run_batch
+from lepton_common.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    LeptonError,
+    Overloaded,
+    ShuttingDown,
+)
+from lepton_inference.batch import Arrays, BatchResult, Compute, Instance
 from lepton_inference.pace import Pace
-from lepton_inference.queued import Awaited, Queue, Queued
+from lepton_inference.queued import DEFAULT_PRIORITY, Awaited, Queue, Queued
 from lepton_inference.statistics import Statistics
 from lepton_inference.tensors import Array
 
@@ -39,37 +47,44 @@ class BatchLimits:
     """How requests are batched and how many may wait.
 
     `max_batch_size` counts records; 0 stands for a model without a batch dimension, whose
-    requests run one at a time.
+    requests run one at a time. A batch that is full, or has exactly as many records as one of
+    `preferred_batch_sizes`, does not wait for the delay.
     """
 
     max_batch_size: int = 32
     max_delay_seconds: float = 0.0
+    preferred_batch_sizes: tuple[int, ...] = ()
     max_queue_requests: int = 1024
     max_queue_bytes: int = 256 << 20
 
 
 class Batcher:
-    """The queue in front of one model, which runs on one batch at a time.
+    """The queue in front of one model, which runs on one batch at a time, or on one for each instance.
 
-    To be made and used within a running event loop. `run` takes and gives arrays by name.
+    To be made and used within a running event loop. `compute` takes and gives arrays by name; it is called
+    from as many threads as there are instances, and from the loop where there is one.
     """
 
-    def __init__(self, run: Run, limits: BatchLimits, *, statistics: Statistics) -> None:
-        self._run = run
+    def __init__(
+        self, compute: Compute, limits: BatchLimits, *, statistics: Statistics, instances: int = 1
+    ) -> None:
         self._limits = limits
         self._statistics = statistics
         self._queue = Queue()
         # Requests that run alone, before the queue: those of a batch that failed.
         self._alone: deque[Queued] = deque()
-        self._running_records = 0
+        self._idle = [Instance(compute, limits.max_batch_size) for _ in range(instances)]
+        self._instances = instances
+        self._running: list[_Batch] = []
         self._closing = False
         self._drained = asyncio.Event()
-        self._pace = Pace()
-        self._room = Room(limits.max_batch_size)
+        self._pace = Pace(full=max(1, limits.max_batch_size), instances=instances)
         self._loop = asyncio.get_running_loop()
+        # When a run ended and others waited already, until they run.
+        self._wanted_since = math.inf
         self._turn_is_next = False
         self._timer: asyncio.TimerHandle | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._threads = ThreadPoolExecutor(max_workers=instances, thread_name_prefix="model")
 
     @property
     def queue_length(self) -> int:
@@ -77,11 +92,16 @@ class Batcher:
         return len(self._queue)
 
     async def infer(
-        self, inputs: Mapping[str, Array], records: int, *, deadline: float | None = None
+        self,
+        inputs: Mapping[str, Array],
+        records: int,
+        *,
+        deadline: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
     ) -> Arrays:
         """Runs the model on `records` records, together with what else waits; gives all outputs by name.
 
-        `deadline` is a time of `time.monotonic`.
+        `deadline` is a time of `time.monotonic`; a `priority` is one of `PRIORITIES`, of which 1 goes first.
 
         Raises:
             Overloaded: the queue is full or the deadline out of reach; it says when to try again.
@@ -89,7 +109,7 @@ class Batcher:
             ShuttingDown: `drain` was called.
             InvalidModel: the model cannot compute these inputs.
         """
-        request = Awaited(inputs, records, deadline)
+        request = Awaited(inputs, records, deadline=deadline, priority=priority)
         self.submit(request)
         try:
             return await request.outputs
@@ -104,11 +124,11 @@ class Batcher:
         Raises:
             Overloaded, DeadlineExceeded, ShuttingDown: see `infer`.
         """
-        self._statistics.arrived()
+        self._statistics.last_arrived = request.arrived
         try:
             self._admit(request)
-        except LeptonError:
-            self._statistics.failed(_nanoseconds_since(request.arrived))
+        except LeptonError as error:
+            self._statistics.failed(request.arrived, error.reason)
             raise
         self._queue.put(request)
         self._look_soon()
@@ -116,14 +136,14 @@ class Batcher:
     def withdraw(self, request: Queued) -> None:
         """Forgets a request that nobody waits for any more."""
         self._queue.remove(request)
-        self._statistics.failed(_nanoseconds_since(request.arrived))
+        self._statistics.failed(request.arrived, Cancelled.reason)
 
     async def drain(self) -> None:
         """Refuses what comes from now on, answers what waits, and ends."""
         self._closing = True
         self._look_soon()
         await self._drained.wait()
-        self._thread.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
 
     def _admit(self, request: Queued) -> None:
         if self._closing:
@@ -132,16 +152,52 @@ class Batcher:
         deadline = request.deadline
         if deadline is not None and deadline <= now:
             raise DeadlineExceeded("the deadline had passed when the request came")
-        if not self._queue and not self._running_records:
+        queue = self._queue
+        if not queue and not self._running:
             return
-        backlog = self._pace.backlog_seconds(self._running_records + self._queue.records, now=now)
-        if len(self._queue) >= self._limits.max_queue_requests:
-            raise _overloaded("the queue is full", backlog)
-        if self._queue.size_bytes + request.size_bytes > self._limits.max_queue_bytes:
-            raise _overloaded("the queue holds as many bytes as it may", backlog)
-        # One run may be under way and one is this request's own.
-        if deadline is not None and now + backlog + 2 * self._pace.run_seconds(now=now) > deadline:
-            raise _overloaded("the deadline cannot be met", backlog)
+        if deadline is not None:
+            self._check_deadline(request, deadline - now, now)
+        if (
+            len(queue) >= self._limits.max_queue_requests
+            or queue.size_bytes + request.size_bytes > self._limits.max_queue_bytes
+        ):
+            self._make_room(request)
+
+    def _check_deadline(self, request: Queued, seconds: float, now: float) -> None:
+        """Refuses a request that will not be answered within so many seconds."""
+        pace, records = self._pace, request.records
+        running, elapsed = 0, 0.0
+        if not self._idle:
+            running, elapsed = self._running[0].records, now - self._running[0].started
+        # Mostly there is time enough for all that waits, whatever goes first.
+        if pace.longest_seconds(self._queue.records + records, elapsed=elapsed) <= seconds:
+            return
+        ahead = self._queue.before(request.priority).records
+        if pace.answer_seconds(records, ahead=ahead, running=running, elapsed=elapsed, now=now) > seconds:
+            raise self._overloaded("the deadline cannot be met", ahead, now)
+
+    def _make_room(self, request: Queued) -> None:
+        """Refuses a request that has no place in the queue, or the last ones of lower priority."""
+        limits, queue, now = self._limits, self._queue, request.arrived
+        before = queue.before(request.priority)
+        if before.requests >= limits.max_queue_requests:
+            raise self._overloaded("the queue is full", before.records, now)
+        if before.size_bytes + request.size_bytes > limits.max_queue_bytes:
+            raise self._overloaded("the queue holds as many bytes as it may", before.records, now)
+        while (
+            len(queue) >= limits.max_queue_requests
+            or queue.size_bytes + request.size_bytes > limits.max_queue_bytes
+        ):
+            displaced = queue.take_last()
+            self._fail(displaced, self._overloaded("others of higher priority came", queue.records, now))
+
+    def _overloaded(self, why: str, ahead: int, now: float) -> Overloaded:
+        """What a request is told: to come again when the records ahead of it are done."""
+        records = ahead + sum([batch.records for batch in self._running])
+        seconds = self._pace.backlog_seconds(records, now=now)
+        # In whole hundredths: under overload most are told the same, which is encoded once.
+        ticks = max(ceil(seconds / _SHORTEST_RETRY_SECONDS), 1)
+        return Overloaded(why, retry_after_seconds=ticks * _SHORTEST_RETRY_SECONDS)
 
     # One turn of the loop after the other.
 
@@ -152,128 +208,139 @@ class Batcher:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Runs the next batch, if there is one and it need not grow."""
+        """Begins the next batch, if there is one, it need not grow, and an instance is idle."""
         self._turn_is_next = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._running_records:
+        if not self._idle:
             return
         if self._alone:
             self._begin([self._alone.popleft()])
         elif self._queue:
-            delay = self._seconds_to_gather()
-            if delay > 0:
-                self._timer = self._loop.call_later(delay, self._look_soon)
-            elif batch := self._take():
+            now = time.monotonic()
+            most = self._next_size(now)
+            if not most:
+                return
+            done = now + self._pace.run_seconds(min(most, self._queue.records), now=now)
+            batch, late = self._queue.take(most, done=done)
+            for request in late:
+                self._fail(request, DeadlineExceeded("the deadline passed in the queue"))
+            if batch:
                 self._begin(batch)
             else:
                 self._look_soon()
-        elif self._closing:
+        elif self._closing and not self._running:
             self._drained.set()
+        if self._idle and (self._queue or self._alone):
+            self._look_soon()
 
-    def _seconds_to_gather(self) -> float:
-        """How much longer the next batch may grow: it is full, or its oldest request has waited, at 0."""
-        delay = self._limits.max_delay_seconds
-        if not delay or self._closing or self._queue.records >= self._limits.max_batch_size:
-            return 0.0
-        oldest = self._queue.oldest
+    def _next_size(self, now: float) -> int:
+        """How many records the next batch may have; 0 when it shall grow, until a timer ends that."""
+        limits, queue = self._limits, self._queue
+        delay, most = limits.max_delay_seconds, max(1, limits.max_batch_size)
+        if not delay or self._closing or queue.records >= most:
+            return most
+        preferred = limits.preferred_batch_sizes
+        if preferred and (size := queue.preferred(preferred, most_records=most)):
+            return size
+        oldest = queue.oldest
         until = oldest.arrived + delay
-        now = time.monotonic()
         if oldest.deadline is not None:
-            until = min(until, oldest.deadline - 2 * self._pace.run_seconds(now=now))
-        return until - now
+            until = min(until, oldest.deadline - 2 * self._pace.run_seconds(queue.records, now=now))
+        if until <= now:
+            return most
+        self._timer = self._loop.call_later(until - now, self._look_soon)
+        return 0
 
-    def _take(self) -> list[Queued]:
-        """The next batch, out of the queue; expired and hopeless requests are answered with their error."""
-        batch: list[Queued] = []
-        records = 0
-        now = time.monotonic()
-        done = now + self._pace.run_seconds(now=now)
-        while self._queue:
-            request = self._queue.oldest
-            if batch and (
-                records + request.records > self._limits.max_batch_size or request.kind != batch[0].kind
-            ):
-                break
-            self._queue.take()
-            if request.is_over:
-                continue
-            if request.deadline is not None and request.deadline < done:
-                self._fail(request, DeadlineExceeded("the deadline passed in the queue"))
-            else:
-                batch.append(request)
-                records += request.records
-        return batch
-
-    def _begin(self, batch: list[Queued]) -> None:
-        records = self._running_records = sum(request.records for request in batch)
+    def _begin(self, requests: list[Queued]) -> None:
         started = time.monotonic()
-        work = partial(run_batch, self._run, batch, self._limits.max_batch_size, self._room)
-        if self._pace.least_seconds(records) > _LONGEST_INLINE_SECONDS:
-            running = self._loop.run_in_executor(self._thread, work)
-            running.add_done_callback(lambda ended: self._end(batch, started, _outcome(ended)))
+        batch = _Batch(requests, self._idle.pop(), started, min(started, self._wanted_since))
+        self._wanted_since = math.inf
+        self._running.append(batch)
+        if self._instances > 1 or self._pace.least_seconds(batch.records) > _LONGEST_INLINE_SECONDS:
+            running = self._loop.run_in_executor(self._threads, batch.run)
+            running.add_done_callback(lambda ended: self._end(batch, _outcome(ended)))
             return
+        outcome: BatchResult | BaseException
         try:
-            outcome: BatchResult | BaseException = work()
+            outcome = batch.run()
         except Exception as error:
             outcome = error
-        self._end(batch, started, outcome)
+        self._end(batch, outcome)
 
-    def _end(self, batch: list[Queued], started: float, outcome: BatchResult | BaseException) -> None:
-        records, self._running_records = self._running_records, 0
-        if isinstance(outcome, LeptonError) and len(batch) > 1:
+    def _end(self, batch: "_Batch", outcome: BatchResult | BaseException) -> None:
+        self._running.remove(batch)
+        requests = batch.requests
+        if isinstance(outcome, BatchResult):
+            now = time.monotonic()
+            self._pace.observe(batch.records, now - batch.started, now=now, period=now - batch.wanted_since)
+            if self._queue and not self._limits.max_delay_seconds:
+                self._wanted_since = now
+            self._answer(batch, outcome)
+        elif isinstance(outcome, LeptonError) and len(requests) > 1:
             # One request may have spoilt the batch: alone, each gets what it deserves.
-            self._alone.extend(batch)
-        elif isinstance(outcome, BaseException):
-            for request in batch:
-                self._fail(request, outcome)
+            self._alone.extend(requests)
         else:
-            ended = time.monotonic()
-            self._pace.observe(records, ended - started, now=ended)
-            self._answer(batch, started, outcome)
+            for request in requests:
+                self._fail(request, outcome)
+        # Its slots are not read any more.
+        self._idle.append(batch.instance)
         if self._queue or self._alone or self._closing:
             self._look_soon()
 
-    def _answer(self, batch: list[Queued], started: float, result: BatchResult) -> None:
-        for records, timing in result.runs:
-            self._statistics.ran(records, timing)
-        requests = records = 0
-        arrived = 0.0
-        for index, request in enumerate(batch):
+    def _answer(self, batch: "_Batch", result: BatchResult) -> None:
+        outputs = result.outputs
+        arrivals: list[float] = []
+        records = 0
+        for index, request in enumerate(batch.requests):
             if request.is_over:
                 continue
             try:
-                request.answer(result.outputs, index)
+                request.answer(outputs, index)
             except Exception as error:
                 self._fail(request, error)
                 continue
-            requests += 1
+            arrivals.append(request.arrived)
             records += request.records
-            arrived += request.arrived - started
-        if requests:
-            taken = requests * (time.monotonic() - started) - arrived
-            self._statistics.answered(
-                requests,
-                records,
-                total_ns=int(taken * 1e9),
-                queue_ns=int(-arrived * 1e9),
-                timing=result.timing(),
-            )
+        self._statistics.answered(
+            arrivals, records, result.runs, started=batch.started, ended=time.monotonic()
+        )
 
     def _fail(self, request: Queued, error: BaseException) -> None:
         if not request.is_over:
-            self._statistics.failed(_nanoseconds_since(request.arrived))
+            self._statistics.failed(request.arrived, _reason(error))
             request.fail(error)
 
 
-def _overloaded(why: str, backlog_seconds: float) -> Overloaded:
-    return Overloaded(why, retry_after_seconds=max(backlog_seconds, _SHORTEST_RETRY_SECONDS))
+class _Batch:
+    """Requests that run together.
+
+    Args:
+        requests: of one kind.
+        instance: where they run.
+        started: when they were given to it, of `time.monotonic`.
+        wanted_since: when they could have been, if the loop had not had other things to do.
+    """
+
+    __slots__ = ("instance", "records", "requests", "started", "wanted_since")
+
+    def __init__(
+        self, requests: list[Queued], instance: Instance, started: float, wanted_since: float
+    ) -> None:
+        self.requests = requests
+        self.records = sum([request.records for request in requests])
+        self.instance = instance
+        self.started = started
+        self.wanted_since = wanted_since
+
+    def run(self) -> BatchResult:
+        return self.instance.run(self.requests, self.records)
+
+
+def _reason(error: BaseException) -> str:
+    return error.reason if isinstance(error, LeptonError) else Internal.reason
 
 
 def _outcome(ended: "asyncio.Future[BatchResult]") -> BatchResult | BaseException:
     return ended.exception() or ended.result()
-
-
-def _nanoseconds_since(moment: float) -> int:
-    return int((time.monotonic() - moment) * 1e9)

@@ -71,6 +71,9 @@ class Endpoint:
     execution: Execution = Execution()
     response_cache_bytes: int = 0
     """Bytes of responses that are kept for requests that are the same. 0: none."""
+    follows: bool = False
+    """Whether the routes are the newest versions of a model, newest first: then one may stand in for those
+    before it."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
 """A model version under an endpoint, from its first fetch to its last answer."""
 
 import enum
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from lepton_common.errors import DependencyUnavailable, ShuttingDown, WrongState
 from lepton_inference.batch import Arrays
 from lepton_inference.batcher import Batcher, BatchLimits
+from lepton_inference.cache import ResponseCache, key_of
 from lepton_inference.catalogue import Version
 from lepton_inference.model import Model
-from lepton_inference.queued import Queued
+from lepton_inference.queued import DEFAULT_PRIORITY, Queued
 from lepton_inference.signature import Tensor, check_inputs
 from lepton_inference.statistics import Statistics
 
@@ -47,6 +49,9 @@ class Deployment:
         self.reason = ""
         self.worked_out: dict[Hashable, object] = {}
         """What was found out about requests for the model that answers, for whoever found it out."""
+        self.cache: ResponseCache | None = None
+        """What the model that answers gave to earlier requests; None where nothing is kept."""
+        self._cache_bytes = 0
         self._model: Model | None = None
         self._batcher: Batcher | None = None
         self._limits = BatchLimits()
@@ -61,6 +66,11 @@ class Deployment:
     def queue_length(self) -> int:
         """Requests that wait."""
         return self._batcher.queue_length if self._batcher else 0
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the responses take that are kept."""
+        return self.cache.size_bytes if self.cache else 0
 
     @property
     def limits(self) -> BatchLimits:
@@ -95,18 +105,31 @@ class Deployment:
     async def start(self, model: Model, limits: BatchLimits) -> None:
         """Answers with this model from now on; what waits in an earlier queue is answered first."""
         self._limits = limits if model.batched else replace(limits, max_batch_size=0)
-        earlier, self._batcher = self._batcher, Batcher(model.run, self._limits, statistics=self.statistics)
+        batcher = Batcher(model.run, self._limits, statistics=self.statistics, instances=model.instances)
+        earlier, self._batcher = self._batcher, batcher
         self._model, self.state, self.reason = model, State.READY, ""
-        self.worked_out.clear()
+        self._forget()
         if earlier:
             await earlier.drain()
+
+    def keep_responses(self, most_bytes: int) -> None:
+        """Keeps what the model gives, up to so many bytes, for requests that are the same; 0 for nothing."""
+        if most_bytes != self._cache_bytes:
+            self._cache_bytes = most_bytes
+            self._forget()
 
     def fail(self, reason: str) -> None:
         """It cannot be loaded."""
         self.state, self.reason = State.FAILED, reason
 
-    async def infer(self, tensors: Sequence[Tensor], *, deadline: float | None = None) -> Arrays:
-        """All outputs for the tensors of one request, by name; `deadline` is a time of `time.monotonic`.
+    async def infer(
+        self,
+        tensors: Sequence[Tensor],
+        *,
+        deadline: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Arrays:
+        """All outputs for the tensors of one request, by name; see `Batcher.infer`.
 
         Raises:
             TensorMismatch: they are not the model's inputs.
@@ -116,7 +139,19 @@ class Deployment:
         records = check_inputs(model.signature, tensors, batched=model.batched)
         assert self._batcher is not None
         inputs = {tensor.name: tensor.array for tensor in tensors}
-        return await self._batcher.infer(inputs, records, deadline=deadline)
+        cache = self.cache
+        if cache is None:
+            return await self._batcher.infer(inputs, records, deadline=deadline, priority=priority)
+        arrived = time.monotonic()
+        key = key_of(inputs)
+        found = cache.find(key)
+        if found is not None:
+            self.statistics.found(arrived)
+            return found
+        self.statistics.missed(arrived)
+        outputs = await self._batcher.infer(inputs, records, deadline=deadline, priority=priority)
+        cache.keep(key, outputs)
+        return outputs
 
     def submit(self, request: Queued) -> None:
         """Takes a request whose inputs are the model's.
@@ -124,7 +159,8 @@ class Deployment:
         Raises:
             LeptonError: what `model` and `Batcher.submit` raise.
         """
-        _ = self.model
+        if self._batcher is None:
+            _ = self.model
         assert self._batcher is not None
         self._batcher.submit(request)
 
@@ -138,4 +174,10 @@ class Deployment:
         if self._batcher:
             await self._batcher.drain()
         self._model = self._batcher = None
+        self._cache_bytes = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forgets what belongs to an earlier model. What is still under way goes into the earlier cache."""
         self.worked_out.clear()
+        self.cache = ResponseCache(self._cache_bytes) if self._cache_bytes else None

@@ -1,15 +1,20 @@
 """Prometheus metrics of what is served: what waits, what was answered, how the batches were."""
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from lepton_inference.deployment import State
 from lepton_inference.repository import Repository
+from lepton_inference.statistics import BUCKET_SECONDS, Statistics
 
 _LABELS = ("endpoint", "version")
+_BUCKET_RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class ServingMetrics(Collector):
@@ -39,7 +44,9 @@ class ServingMetrics(Collector):
             "lepton_inference_records", "Records that were answered.", labels=_LABELS
         )
         failed = CounterMetricFamily(
-            "lepton_inference_failed_requests", "Requests that were refused or failed.", labels=_LABELS
+            "lepton_inference_failed_requests",
+            "Requests that were refused or failed.",
+            labels=(*_LABELS, "reason"),
         )
         runs = CounterMetricFamily("lepton_inference_runs", "Runs of the model.", labels=_LABELS)
         seconds = CounterMetricFamily(
@@ -51,7 +58,66 @@ class ServingMetrics(Collector):
             queue.add_metric(labels, deployment.queue_length)
             ready.add_metric((*labels, deployment.status.provider), float(deployment.state is State.READY))
             records.add_metric(labels, statistics.records)
-            failed.add_metric(labels, statistics.fail.count)
+            for reason, count in [*statistics.failures.items()]:
+                failed.add_metric((*labels, reason), count)
             runs.add_metric(labels, statistics.run_count)
             seconds.add_metric(labels, statistics.run_ns / 1e9)
-        return (queue, ready, records, failed, runs, seconds)
+        return (queue, ready, records, failed, runs, seconds, *self._cache(), *self._histograms())
+
+    def _cache(self) -> Iterable[Metric]:
+        found = CounterMetricFamily(
+            "lepton_inference_cache_hits", "Requests that were answered from the cache.", labels=_LABELS
+        )
+        missed = CounterMetricFamily(
+            "lepton_inference_cache_misses", "Requests that were not in the cache.", labels=_LABELS
+        )
+        kept = GaugeMetricFamily(
+            "lepton_inference_cache_bytes", "Memory of the responses that are kept.", labels=_LABELS
+        )
+        for endpoint, deployment in self._repository.deployments():
+            labels = (endpoint, deployment.version.number)
+            found.add_metric(labels, deployment.statistics.cache_hit.count)
+            missed.add_metric(labels, deployment.statistics.cache_miss.count)
+            kept.add_metric(labels, deployment.cache_bytes)
+        return (found, missed, kept)
+
+    def _histograms(self) -> Iterable[Metric]:
+        waited = HistogramMetricFamily(
+            "lepton_inference_queue_seconds", "How long requests that were answered waited.", labels=_LABELS
+        )
+        computed = HistogramMetricFamily(
+            "lepton_inference_compute_seconds", "How long their batches took.", labels=_LABELS
+        )
+        total = HistogramMetricFamily(
+            "lepton_inference_request_seconds", "How long they took altogether.", labels=_LABELS
+        )
+        sizes = HistogramMetricFamily(
+            "lepton_inference_batch_records", "Records of the runs of the model.", labels=_LABELS
+        )
+        for endpoint, deployment in self._repository.deployments():
+            labels = (endpoint, deployment.version.number)
+            statistics = deployment.statistics
+            for histogram, counts, ns in (
+                (waited, statistics.queue_counts, statistics.queue.ns),
+                (computed, statistics.compute_counts, statistics.requests.ns),
+                (total, statistics.total_counts, statistics.success.ns),
+            ):
+                histogram.add_metric(labels, _buckets(BUCKET_SECONDS, counts), ns / 1e9)
+            sizes.add_metric(labels, *_batch_sizes(statistics))
+        return (waited, computed, total, sizes)
+
+
+def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """The counts up to each bound, of those between bounds; the last is of what is beyond all of them."""
+    names = [*map(floatToGoString, bounds), "+Inf"]
+    return [*zip(names, accumulate([*counts]), strict=True)]
+
+
+def _batch_sizes(statistics: Statistics) -> tuple[list[tuple[str, float]], float]:
+    """The buckets of the runs by their records, and all records that ran."""
+    counts = [0] * (len(_BUCKET_RECORDS) + 1)
+    records = 0
+    for size, stages in [*statistics.runs.items()]:
+        counts[bisect_left(_BUCKET_RECORDS, size)] += stages.count
+        records += size * stages.count
+    return _buckets(_BUCKET_RECORDS, counts), records

@@ -76,9 +76,12 @@ class Model:
             outputs=tuple(map(_spec, session.get_outputs())),
             classes=classes,
         )
+        self._output_names = [spec.name for spec in self.signature.outputs]
         self._has_bfloat16 = "BF16" in {
             spec.datatype for spec in self.signature.inputs + self.signature.outputs
         }
+        self.instances = 1
+        """How many threads may run it at a time."""
         self.batched = may_batch(
             (node.shape for node in session.get_inputs()), (node.shape for node in session.get_outputs())
         )
@@ -92,11 +95,11 @@ class Model:
         try:
             if self._has_bfloat16:
                 return self._run_bound(inputs)
-            outputs = self._session.run(None, inputs)
+            outputs = self._session.run(self._output_names, inputs)
         except _RUNTIME_ERRORS as error:
             logger.warning("model run failed", exc_info=error)
             raise InvalidModel("the model cannot compute these inputs; the server's log says why") from error
-        return {spec.name: output for spec, output in zip(self.signature.outputs, outputs, strict=True)}
+        return dict(zip(self._output_names, outputs, strict=True))
 
     def try_out(self) -> None:
         """Runs records of zeros, and finds out whether records may really be put together.

@@ -135,6 +135,8 @@ class ServedEndpoint:
             if not known:
                 deployment = self.deployments[route.target] = Deployment(version)
                 self._loading[route.target] = asyncio.create_task(self._bring_up(deployment))
+        for deployment in self.deployments.values():
+            deployment.keep_responses(self.endpoint.response_cache_bytes)
 
     async def _bring_up(self, deployment: Deployment) -> None:
         retry_seconds = _FIRST_RETRY_SECONDS
@@ -163,12 +165,21 @@ class ServedEndpoint:
         ready = tuple(route for route in shares if self._state(route) is State.READY)
         pending = any(self._state(route) is State.LOADING for route in shares)
         answers = any(self._state(route) is State.READY for route in self._routes)
+        if self.endpoint.follows and not ready and not pending:
+            ready = self._stand_in()
         if not shares or not answers or (ready and not pending):
             self._routes = ready
         needed = {route.target for route in (*wanted, *self._routes)}
         for target in self.deployments.keys() - needed:
             self._retire(target)
         self._note_change()
+
+    def _stand_in(self) -> tuple[Route, ...]:
+        """The newest version that can answer, in place of newer ones of a model that cannot be loaded."""
+        for route in self.endpoint.routes:
+            if self._state(route) is State.READY:
+                return (replace(route, weight=1),)
+        return ()
 
     def _state(self, route: Route) -> State | None:
         deployment = self.deployments.get(route.target)
@@ -194,4 +205,5 @@ class ServedEndpoint:
             self._limits,
             max_batch_size=endpoint.max_batch_size,
             max_delay_seconds=endpoint.max_delay_seconds,
+            preferred_batch_sizes=endpoint.preferred_batch_sizes,
         )

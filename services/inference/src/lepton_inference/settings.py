@@ -52,6 +52,10 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     max_queue_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
     """Bytes of tensors that may wait for one version."""
 
+    shared_memory: bool = False
+    """Whether clients on this machine may lay tensors in shared memory (`/dev/shm`). Who registers a region
+    needs the permission ADMIN; who may predict may name any of them."""
+
     @model_validator(mode="after")
     def _workers_have_a_transport(self) -> Self:
         if self.workers and self.transport != "http2":

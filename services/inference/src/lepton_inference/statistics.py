@@ -1,87 +1,188 @@
 """What a version has answered and how long each stage took, as the statistics extension counts it."""
 
 import time
-from collections import defaultdict
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-
-@dataclass
-class Duration:
-    """How often something happened and how long it took altogether, in nanoseconds."""
-
-    count: int = 0
-    ns: int = 0
-
-    def add(self, ns: int, *, times: int = 1) -> None:
-        """Counts one more, or more `times`, that took `ns` altogether."""
-        self.count += times
-        self.ns += ns
+BUCKET_SECONDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""Times are counted by the first of these that they do not exceed, or as longer ones."""
 
 
 @dataclass(frozen=True)
-class Timing:
-    """How long the stages of a run took, in nanoseconds; batched requests share them."""
+class Duration:
+    """How often something happened and how long it took altogether, in nanoseconds."""
 
+    count: int
+    ns: int
+
+
+class Run(NamedTuple):
+    """A run of the model on so many records: how long its inputs took and it itself, in nanoseconds."""
+
+    records: int
     input_ns: int
     infer_ns: int
-    output_ns: int
 
 
-@dataclass
+@dataclass(slots=True)
 class Stages:
-    """The stages of computing, over requests or over runs of the model."""
+    """The stages of computing, in nanoseconds altogether, over so many requests or runs of the model."""
 
-    input: Duration = field(default_factory=Duration)
-    infer: Duration = field(default_factory=Duration)
-    output: Duration = field(default_factory=Duration)
+    count: int = 0
+    input_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
 
-    def add(self, timing: Timing, *, times: int = 1) -> None:
+    @property
+    def ns(self) -> int:
+        """All stages."""
+        return self.input_ns + self.infer_ns + self.output_ns
+
+    @property
+    def input(self) -> Duration:
+        """Putting inputs together."""
+        return Duration(self.count, self.input_ns)
+
+    @property
+    def infer(self) -> Duration:
+        """Running."""
+        return Duration(self.count, self.infer_ns)
+
+    @property
+    def output(self) -> Duration:
+        """Giving outputs to who waits for them."""
+        return Duration(self.count, self.output_ns)
+
+    def add(self, input_ns: int, infer_ns: int, output_ns: int, *, times: int = 1) -> None:
         """Counts one more, or more `times` that took as long each."""
-        self.input.add(times * timing.input_ns, times=times)
-        self.infer.add(times * timing.infer_ns, times=times)
-        self.output.add(times * timing.output_ns, times=times)
+        self.count += times
+        self.input_ns += times * input_ns
+        self.infer_ns += times * infer_ns
+        self.output_ns += times * output_ns
 
 
-@dataclass
+def _no_counts() -> list[int]:
+    return [0] * (len(BUCKET_SECONDS) + 1)
+
+
+@dataclass(slots=True)
 class Statistics:
-    """Counts and times of one version under one endpoint, since it was loaded."""
+    """Counts and times of one version under one endpoint, since it was loaded.
 
-    success: Duration = field(default_factory=Duration)
-    fail: Duration = field(default_factory=Duration)
-    queue: Duration = field(default_factory=Duration)
+    Requests that were answered are also counted by how long they waited, computed, and took altogether:
+    lists with a count for each of `BUCKET_SECONDS` and one for longer times. Failures are counted by reason.
+    """
+
     requests: Stages = field(default_factory=Stages)
     runs: dict[int, Stages] = field(default_factory=lambda: defaultdict(Stages))
     records: int = 0
-    last_request_ms: int = 0
+    last_arrived: float = 0.0
+    """When the last request came, of `time.monotonic`; 0 before the first."""
+    failures: Counter[str] = field(default_factory=Counter)
+    queue_counts: list[int] = field(default_factory=_no_counts)
+    compute_counts: list[int] = field(default_factory=_no_counts)
+    total_counts: list[int] = field(default_factory=_no_counts)
+    _total_ns: int = 0
+    _queue_ns: int = 0
+    _found: int = 0
+    _found_ns: int = 0
+    _missed: int = 0
+    _missed_ns: int = 0
+    _failed_ns: int = 0
+
+    @property
+    def success(self) -> Duration:
+        """Requests that were answered, also from the cache, from when they came."""
+        return Duration(self.requests.count + self._found, self._total_ns + self._found_ns)
+
+    @property
+    def queue(self) -> Duration:
+        """How long those had waited; what is in the cache waits for nothing."""
+        return Duration(self.requests.count + self._found, self._queue_ns)
+
+    @property
+    def cache_hit(self) -> Duration:
+        """Requests that were answered from the cache."""
+        return Duration(self._found, self._found_ns)
+
+    @property
+    def cache_miss(self) -> Duration:
+        """Requests that were not in the cache, and how long they were looked for."""
+        return Duration(self._missed, self._missed_ns)
+
+    @property
+    def fail(self) -> Duration:
+        """Requests that were refused or failed."""
+        return Duration(sum([*self.failures.values()]), self._failed_ns)
+
+    @property
+    def last_request_ms(self) -> int:
+        """When the last request came, since the epoch; 0 before the first."""
+        return int(1000 * (time.time() - time.monotonic() + self.last_arrived)) if self.last_arrived else 0
 
     @property
     def run_count(self) -> int:
         """How often the model ran."""
-        return sum(stages.infer.count for stages in [*self.runs.values()])
+        return sum(stages.count for stages in [*self.runs.values()])
 
     @property
     def run_ns(self) -> int:
         """How long it ran altogether, in nanoseconds."""
-        return sum(stages.infer.ns for stages in [*self.runs.values()])
+        return sum(stages.infer_ns for stages in [*self.runs.values()])
 
-    def arrived(self) -> None:
-        """A request came."""
-        self.last_request_ms = time.time_ns() // 1_000_000
+    def answered(
+        self, arrivals: Sequence[float], records: int, runs: Sequence[Run], *, started: float, ended: float
+    ) -> None:
+        """Requests that came at these times were answered together.
 
-    def answered(self, requests: int, records: int, *, total_ns: int, queue_ns: int, timing: Timing) -> None:
-        """So many requests were answered together.
-
-        `total_ns` and `queue_ns` are what they took and waited altogether, `timing` is that of each.
+        They ran from `started`, and had their answers when the time was `ended`, in seconds of one clock.
+        Each took part in all runs: more than one where the only request runs in pieces.
         """
+        count = len(arrivals)
+        input_ns = infer_ns = 0
+        for run in runs:
+            input_ns += run.input_ns
+            infer_ns += run.infer_ns
+        taken_ns = int((ended - started) * 1e9)
+        output_ns = max(0, taken_ns - input_ns - infer_ns)
+        for run in runs:
+            self.runs[run.records].add(run.input_ns, run.infer_ns, output_ns // len(runs))
+        self.requests.add(input_ns, infer_ns, output_ns, times=count)
         self.records += records
-        self.success.add(total_ns, times=requests)
-        self.queue.add(queue_ns, times=requests)
-        self.requests.add(timing, times=requests)
+        queue_ns = int((count * started - sum(arrivals)) * 1e9)
+        self._queue_ns += queue_ns
+        self._total_ns += queue_ns + count * taken_ns
+        if count:
+            first, last = min(arrivals), max(arrivals)
+            self.compute_counts[bisect_left(BUCKET_SECONDS, ended - started)] += count
+            for counts, moment in ((self.queue_counts, started), (self.total_counts, ended)):
+                bucket = bisect_left(BUCKET_SECONDS, moment - first)
+                if moment - last > (BUCKET_SECONDS[bucket - 1] if bucket else -1.0):
+                    counts[bucket] += count
+                    continue
+                for arrived in arrivals:
+                    counts[bisect_left(BUCKET_SECONDS, moment - arrived)] += 1
 
-    def failed(self, total_ns: int) -> None:
-        """A request was refused or failed."""
-        self.fail.add(total_ns)
+    def found(self, arrived: float) -> None:
+        """A request that came then was answered from the cache."""
+        self.last_arrived = arrived
+        self._found += 1
+        seconds = time.monotonic() - arrived
+        self._found_ns += int(seconds * 1e9)
+        self.total_counts[bisect_left(BUCKET_SECONDS, seconds)] += 1
 
-    def ran(self, records: int, timing: Timing) -> None:
-        """The model ran on a batch of so many records."""
-        self.runs[records].add(timing)
+    def missed(self, arrived: float) -> None:
+        """A request that came then was not in the cache."""
+        self._missed += 1
+        self._missed_ns += int((time.monotonic() - arrived) * 1e9)
+
+    def failed(self, arrived: float, reason: str) -> None:
+        """A request that came then was refused or failed."""
+        self.failures[reason] += 1
+        self._failed_ns += int((time.monotonic() - arrived) * 1e9)

@@ -1,10 +1,16 @@
-"""What an endpoint may serve."""
+"""What an endpoint may serve, and how."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lepton_common.errors import FieldViolation, InvalidField
 from lepton_registry.model import Format, model_of
+
+MOST_TARGETS = 32
+"""Versions that an endpoint serves at most."""
+
+DEFAULT_MAX_BATCH_SIZE = 32
+"""Records that run together at most where an endpoint does not say, as the contract has it."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,14 @@ def check_targets(targets: Sequence[Target]) -> None:
     """Check that these versions can be served together under one name.
 
     Raises:
-        InvalidField: One is not ONNX or there twice, they are of several models, or none has a
-            weight.
+        InvalidField: There is none, one is not ONNX or there twice, they are of several models, or
+            none has a weight.
     """
+    if not targets:
+        rule = "at least 1 target is needed, or a model to follow"
+        raise InvalidField(
+            f"the endpoint would serve nothing: {rule}", violations=[FieldViolation("endpoint.targets", rule)]
+        )
     seen: set[str] = set()
     for place, target in enumerate(targets):
         if target.format is not Format.ONNX:
@@ -43,6 +54,26 @@ def check_targets(targets: Sequence[Target]) -> None:
         raise InvalidField(
             f"the endpoint would answer nobody: {rule}", violations=[FieldViolation("endpoint.targets", rule)]
         )
+
+
+def check_preferred_sizes(sizes: Sequence[int], max_batch_size: int) -> None:
+    """Check that batches can have these sizes in records.
+
+    Args:
+        sizes: The sizes.
+        max_batch_size: The largest batch; 0 is the default.
+
+    Raises:
+        InvalidField: One is above the largest batch.
+    """
+    most = max_batch_size or DEFAULT_MAX_BATCH_SIZE
+    for place, size in enumerate(sizes):
+        if size > most:
+            rule = f"must be at most max_batch_size, {most}"
+            raise InvalidField(
+                f"a batch of {size} records is never made: it {rule}",
+                violations=[FieldViolation(f"endpoint.batching.preferred_batch_sizes[{place}]", rule)],
+            )
 
 
 def _invalid(place: int, fault: str) -> InvalidField:

@@ -13,6 +13,7 @@ from lepton_common.methods import Service
 from lepton_common.settings import ServerSettings
 from lepton_common.transports import Transport
 from lepton_common.transports.aio import AioTransport
+from lepton_common.transports.symbols import Symbols
 
 TransportName: TypeAlias = Literal["grpc", "http2"]
 """gRPC's own server, or that of `lepton_http2`."""
@@ -64,7 +65,8 @@ def transport_of_services(
         service.add(service.servicer, transport.registrar)
     _add_health(health_servicer, transport.registrar)
     names = [service.descriptor.full_name for service in services]
-    _add_reflection(reflection.aio.ReflectionServicer([*names, *OPEN_SERVICES]), transport.registrar)
+    servicer = reflection.aio.ReflectionServicer([*names, *OPEN_SERVICES], pool=Symbols())
+    _add_reflection(servicer, transport.registrar)
     return transport
 
 

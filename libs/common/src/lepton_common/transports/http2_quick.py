@@ -28,7 +28,8 @@ First = Callable[[Call, bytes | memoryview], bool]
 """What `lepton_http2.grpc.unary` asks first."""
 
 _OK = Code.OK
-_AUTHORIZATION = "authorization"
+_KEY = KEY.encode()
+_AUTHORIZATION = b"authorization"
 # The trailers of a success end with the length of the request id, one octet for all ids that are taken,
 # and the id itself: what is in front of them is always the same.
 _TRAILERS = trailers_block(StatusCode.OK, metadata=[(KEY, "id")]).removesuffix(b"\x02id")
@@ -88,21 +89,17 @@ class QuickGate:
         """Has the function take a call, or gives False."""
         if self.lifetime.draining:
             return False
-        request_id = authorization = ""
-        for name, value in call.metadata:
-            if name == KEY:
-                request_id = str(value)
-            elif name == _AUTHORIZATION:
-                authorization = str(value)
+        offered = call.field(_KEY)
         caller = ANYONE
         if self._credentials is not None:
+            authorization = call.field(_AUTHORIZATION) or b""
             names = certificate_names(certificate_properties(call))
             try:
-                caller = self._credentials.authenticate(authorization, names)
+                caller = self._credentials.authenticate(authorization.decode("latin-1"), names)
                 check_permission(caller, self.method)
             except LeptonError:
                 return False
-        request_id = accept(request_id) if request_id else make_up()
+        request_id = accept(offered.decode("latin-1")) if offered else make_up()
         quick = _QuickCall(self, call, request_id, caller)
         self.figures.begin()
         self.lifetime.begin(quick)

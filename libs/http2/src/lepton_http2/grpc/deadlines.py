@@ -5,6 +5,7 @@ costs no more than a set's `add` and `discard`, where a timer of its own would c
 """
 
 import asyncio
+from collections.abc import Sequence
 from math import ceil
 from typing import Protocol
 
@@ -21,6 +22,8 @@ class Expiring(Protocol):
     deadline: float | None
     bucket: set["Expiring"] | None
     """Where it stands; None for nowhere."""
+    closed: bool
+    """Whether it is over."""
 
     def expire(self) -> None:
         """Told when the deadline has passed."""
@@ -43,6 +46,15 @@ class Deadlines:
             self._loop.call_at(tick / _TICKS_PER_SECOND, self._expire, tick)
         bucket.add(call)
         call.bucket = bucket
+
+    def add_soon(self, calls: Sequence[Expiring]) -> None:
+        """Adds these in the next turn of the loop: those closed by then, as most are, need no timer."""
+        self._loop.call_soon(self._add_open, calls)
+
+    def _add_open(self, calls: Sequence[Expiring]) -> None:
+        for call in calls:
+            if not call.closed:
+                self.add(call)
 
     def _expire(self, tick: int) -> None:
         now = self._loop.time()

@@ -13,6 +13,10 @@ __all__ = ["Handling", "Host"]
 
 _LOG = logging.getLogger(__name__)
 
+# Before a stream of requests is refused, its caller may send so long: clients of gRPC's own library that meet
+# the answer while they send report a fault of their own in place of the status.
+_HEARD_OUT_SECONDS = 0.02
+
 
 class Host(Protocol):
     """What carries a session."""
@@ -58,6 +62,8 @@ class Handling:
             elif method.stream is not None:
                 await self._send_all(call, method.stream(call, request))
         except RpcError as error:
+            if method.takes_stream:
+                await call.heard_out(_HEARD_OUT_SECONDS)
             self._refuse(call, error)
         except asyncio.CancelledError:
             call.abort(StatusCode.UNAVAILABLE, "the server ended the call")

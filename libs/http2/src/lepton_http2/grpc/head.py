@@ -1,5 +1,7 @@
 """What the header fields of a request say about a call."""
 
+from __future__ import annotations
+
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
@@ -36,6 +38,7 @@ class Head:
     """The head of a call. Calls with the same header block share one."""
 
     def __init__(self, request: Request, method: Method) -> None:
+        self.request = request
         self.method = method
         self.refusal: HttpRefusal | None = None
         """What to answer when the request has ended, if it is no call."""
@@ -45,12 +48,42 @@ class Head:
         self.accepts_gzip = False
         self.relayed: bytes | None = None
         """What a relay sends of it: worked out once, kept here."""
-        self._fields: Sequence[Field] = request.fields
+        self._metadata: tuple[tuple[str, str | bytes], ...] | None = None
 
-    @cached_property
+    @property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """The caller's metadata, in order: text, or bytes where the name ends in `-bin`."""
-        return _read_metadata(self._fields)
+        if self._metadata is None:
+            self._metadata = _read_metadata(self.request.fields)
+        return self._metadata
+
+    def field(self, name: bytes) -> bytes | None:
+        """The value of the last header field of this name; None if there is none."""
+        found = None
+        for field in self.request.fields:
+            if field[0] == name:
+                found = field[1]
+        return found
+
+    @cached_property
+    def _telling(self) -> Sequence[int]:
+        """Of `Request.varying`, the fields that more depends on than their own place in the metadata."""
+        names = [(place, self.request.fields[place][0]) for place in self.request.varying]
+        return [place for place, name in names if name in _TELLING or name.endswith(b"-bin")]
+
+    def fits(self, request: Request) -> bool:
+        """Whether a request that has this one's as its prototype has this head but for metadata of text."""
+        fields, earlier = request.fields, self.request.fields
+        return all(fields[place] is earlier[place] for place in self._telling)
+
+    def varied(self, request: Request) -> Head:
+        """The head of such a request."""
+        head = Head(request, self.method)
+        head.refusal = self.refusal
+        head.timeout_seconds = self.timeout_seconds
+        head.compressed = self.compressed
+        head.accepts_gzip = self.accepts_gzip
+        return head
 
 
 def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
@@ -59,6 +92,13 @@ def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
     Raises:
         RpcError: the call cannot be answered.
     """
+    prototype = None if request.prototype is None else request.prototype.meaning
+    if isinstance(prototype, Head) and prototype.fits(request):
+        return prototype.varied(request)
+    return _read_head(request, methods)
+
+
+def _read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
     told: dict[bytes, bytes] = {}
     binary = False
     for name, value, _, _ in request.fields:
@@ -84,7 +124,7 @@ def read_head(request: Request, methods: Mapping[bytes, Method]) -> Head:
     head.accepts_gzip = _GZIP in told.get(b"grpc-accept-encoding", b"")
     if binary:
         # Now, since it may be malformed.
-        head.metadata = _read_metadata(request.fields)
+        _ = head.metadata
     return head
 
 
@@ -113,6 +153,11 @@ def _read_encoding(value: bytes) -> bool:
 
 
 def _read_metadata(fields: Sequence[Field]) -> tuple[tuple[str, str | bytes], ...]:
+    """The fields that are metadata of the caller's.
+
+    Raises:
+        RpcError: binary metadata is malformed.
+    """
     metadata: list[tuple[str, str | bytes]] = []
     for name, value, _, _ in fields:
         if name in _OWN or name.startswith(b"grpc-"):

@@ -70,7 +70,7 @@ class Reassembly:
 
 def too_large(size: int, limit: int) -> RpcError:
     """What ends a call whose message is too large."""
-    return RpcError(StatusCode.RESOURCE_EXHAUSTED, f"a message of {size} bytes is larger than {limit}")
+    return RpcError(StatusCode.RESOURCE_EXHAUSTED, f"the message is larger than max ({size} vs. {limit})")
 
 
 def compress(message: bytes) -> bytes:
@@ -92,7 +92,8 @@ def decompress(message: bytes, *, max_message_bytes: int) -> bytes:
         raise RpcError(StatusCode.INTERNAL, "a message is no gzip") from error
     if len(plain) > max_message_bytes:
         raise RpcError(
-            StatusCode.RESOURCE_EXHAUSTED, f"a message is larger than {max_message_bytes} bytes, decompressed"
+            StatusCode.RESOURCE_EXHAUSTED,
+            f"the message is larger than max (decompressed, {max_message_bytes} allowed)",
         )
     if not unpacker.eof or unpacker.unused_data:
         raise RpcError(StatusCode.INTERNAL, "a message is no whole gzip")

@@ -49,7 +49,8 @@ class Session(Connection, Handling):
             self.flushing = True
             self.host.flush_soon()
 
-    def receive(self, data: bytes, now: float) -> bool:
+    # Every call counts here too: the usual events are taken in line.
+    def receive(self, data: bytes, now: float) -> bool:  # noqa: C901
         """Takes what was received.
 
         Args:
@@ -76,15 +77,17 @@ class Session(Connection, Handling):
                     self._answer(call, direct, bytes(payload[PREFIX_BYTES:]))
                     continue
             try:
-                self._advance(call, kind, payload, ended, now)
+                if kind == REQUEST:
+                    self._begin(call, now)
+                elif kind == DATA:
+                    call.take(payload)
+                if ended and not call.answered:
+                    self._complete(call)
             except RpcError as error:
                 self._refuse(call, error)
         if self._limited:
-            # Calls that were answered at once need no timer.
-            for call in self._limited:
-                if not call.closed:
-                    self.host.deadlines.add(call)
-            self._limited.clear()
+            self.host.deadlines.add_soon(self._limited)
+            self._limited = []
         return bool(events)
 
     def lost(self) -> None:
@@ -108,14 +111,6 @@ class Session(Connection, Handling):
             call.drained()
 
     # The life of a call.
-
-    def _advance(self, call: Call, kind: int, payload: memoryview, ended: bool, now: float) -> None:
-        if kind == REQUEST:
-            self._begin(call, now)
-        elif kind == DATA:
-            call.take(payload)
-        if ended and not call.answered:
-            self._complete(call)
 
     def _begin(self, call: Call, now: float) -> None:
         head = call.request.meaning

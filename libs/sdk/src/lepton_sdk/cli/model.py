@@ -95,7 +95,8 @@ async def report(client: Client, output: Output, version: str, download: Path | 
 async def delete(client: Client, output: Output, model: str) -> None:
     """Delete MODEL, or one version of it.
 
-    `digits` is deleted with all its versions; `digits@2` is one of them. What is served cannot be deleted.
+    `digits` is deleted with all its versions; `digits@2` is one of them. What is served cannot be deleted,
+    save a version of a model that endpoints follow: they go on with those that are left.
     """
     if "@" in model or "/versions/" in model:
         name = version_name("models", model)

@@ -26,9 +26,10 @@ FORECAST = "forecast"
     default="",
     help="Version to ask.  [default: by the endpoint's weights]",
 )
+@click.option("--sequence-key", default="", help="Who asks: those of one key are answered by one version.")
 @connected
 async def command(
-    client: Client, output: Output, endpoint: str, inputs: tuple[str, ...], version: str
+    client: Client, output: Output, endpoint: str, inputs: tuple[str, ...], version: str, sequence_key: str
 ) -> None:
     """Ask an endpoint.
 
@@ -50,7 +51,9 @@ async def command(
         arrays[name] = read_tensor(value, signature[name].datatype, [*signature[name].shape])
     # People want the likeliest class by its name, scripts the numbers.
     wanted = {} if output.json else {each.name: int(each.name == PROBABILITIES) for each in metadata.outputs}
-    prediction = await client.inference.predict(endpoint, arrays, outputs=wanted, version=version)
+    prediction = await client.inference.predict(
+        endpoint, arrays, outputs=wanted, version=version, sequence_key=sequence_key
+    )
     if output.json:
         output.document(
             {

@@ -12,20 +12,23 @@ from google.protobuf.message import Message
 from lepton.agent.v1 import agent_pb2
 from lepton.compression.v1 import compression_pb2
 from lepton.dataset.v1 import dataset_pb2
+from lepton.endpoint.v1 import endpoint_pb2
 from lepton.training.v1 import study_pb2, training_pb2
 from lepton_common.errors import InvalidField
 
 STAGES = ("dataset", "train", "search", "compress", "endpoint", "agent")
 NEEDS = {
-    "train": (("dataset",), "datasetVersion"),
-    "search": (("dataset",), "training.datasetVersion"),
-    "compress": (("train", "search"), "modelVersion"),
-    "endpoint": (("compress",), "targets"),
+    "train": (("dataset",), ("datasetVersion",)),
+    "search": (("dataset",), ("training.datasetVersion",)),
+    "compress": (("train", "search"), ("modelVersion",)),
+    "endpoint": (("compress",), ("targets", "follow")),
 }
-"""The stages that a stage can go on from, and the field that can be given instead."""
+"""The stages that a stage can go on from, and the fields of which one can be given instead."""
+ENDPOINT_FIELDS = ("follow", "batching", "execution", "responseCacheBytes", "pool")
+"""What the stage `endpoint` has of the message of that name, as it stands there."""
 KEYS = {
     "dataset": ("id", "sources", "spec"),
-    "endpoint": ("id", "targets"),
+    "endpoint": ("id", "targets", *ENDPOINT_FIELDS),
     "agent": ("id", "spec", "learn"),
 }
 """What stages hold that are not a message of the contracts as a whole."""
@@ -96,9 +99,11 @@ def parse(document: Any, folder: Path) -> Pipeline:
     if "train" in stages and "search" in stages:
         raise InvalidField("stages `train` and `search` make the same model: leave one of them out")
     for stage, (before, own) in NEEDS.items():
-        if stage in stages and stages.keys().isdisjoint(before) and not _has(stages[stage], own):
-            named = " or ".join(f"`{each}`" for each in before)
-            raise InvalidField(f"stage `{stage}` needs a stage {named}, or its own `{own}`")
+        if stage not in stages or not stages.keys().isdisjoint(before):
+            continue
+        if not any(_has(stages[stage], field) for field in own):
+            needed, instead = (" or ".join(f"`{each}`" for each in names) for names in (before, own))
+            raise InvalidField(f"stage `{stage}` needs a stage {needed}, or its own {instead}")
     return Pipeline(name=name, stages=stages, folder=folder)
 
 
@@ -124,8 +129,12 @@ def _check_stage(stage: str, content: Any) -> None:
             read_message(f"{stage}.{key}", content[key], SPECS[f"{stage}.{key}"]())
     if stage == "dataset":
         read_sources(content)
-    if stage == "endpoint" and "targets" in content:
-        read_targets(content["targets"])
+    if stage == "endpoint":
+        read_endpoint(content)
+        if "targets" in content:
+            read_targets(content["targets"])
+            if "follow" in content:
+                raise InvalidField("stage `endpoint` has `targets` or `follow`, and not both")
 
 
 def read_sources(content: Mapping[str, Any]) -> list[tuple[str, dataset_pb2.Source]]:
@@ -141,6 +150,12 @@ def read_sources(content: Mapping[str, Any]) -> list[tuple[str, dataset_pb2.Sour
             raise InvalidField(f"dataset.sources[{place}] must name a `path`")
         found.append((path, read_message(f"dataset.sources[{place}]", settings, dataset_pb2.Source())))
     return found
+
+
+def read_endpoint(content: Mapping[str, Any]) -> endpoint_pb2.Endpoint:
+    """What an `endpoint` stage says but for the targets and the id."""
+    said = {key: content[key] for key in ENDPOINT_FIELDS if key in content}
+    return read_message("endpoint", said, endpoint_pb2.Endpoint())
 
 
 def read_targets(targets: Any) -> dict[str, int]:

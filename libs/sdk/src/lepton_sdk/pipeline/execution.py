@@ -18,7 +18,14 @@ from lepton.training.v1 import study_pb2, training_pb2
 from lepton_common.errors import AlreadyExists, InvalidField
 from lepton_sdk.client import Client
 from lepton_sdk.jobs import FINAL, Job, wait
-from lepton_sdk.pipeline.document import STAGES, Pipeline, read_message, read_sources, read_targets
+from lepton_sdk.pipeline.document import (
+    STAGES,
+    Pipeline,
+    read_endpoint,
+    read_message,
+    read_sources,
+    read_targets,
+)
 
 LATEST = "/versions/latest"
 MOST_TRIES = 100
@@ -157,12 +164,22 @@ class _Run:
     async def _endpoint(self, content: dict[str, Any]) -> None:
         endpoint = str(content.get("id", self.pipeline.name))
         self.watcher.stage("endpoint", f"endpoints/{endpoint}")
+        said = read_endpoint(content)
+        targets = None
         if "targets" in content:
             targets = read_targets(content["targets"])
-        else:
+        elif not said.HasField("follow"):
             assert self.outcome.compression_job is not None
             targets = {self.outcome.compression_job.model_version: 100}
-        await self.client.endpoints.put(endpoint, targets)
+        await self.client.endpoints.put(
+            endpoint,
+            targets,
+            follow=said.follow if said.HasField("follow") else None,
+            batching=said.batching if said.HasField("batching") else None,
+            execution=said.execution if said.HasField("execution") else None,
+            response_cache_bytes=said.response_cache_bytes if "responseCacheBytes" in content else None,
+            pool=said.pool,
+        )
         await self.client.endpoints.wait_ready(f"endpoints/{endpoint}")
         self.outcome.endpoint = endpoint
 

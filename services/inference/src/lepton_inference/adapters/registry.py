@@ -16,7 +16,14 @@ from lepton.endpoint.v1 import endpoint_pb2, endpoint_pb2_grpc
 from lepton.model.v1 import model_pb2
 from lepton_common.manifests import Blob
 from lepton_common.status import named_errors
-from lepton_inference.catalogue import DEFAULT_MAX_BATCH_SIZE, Catalogue, Endpoint, Version
+from lepton_inference.catalogue import (
+    DEFAULT_MAX_BATCH_SIZE,
+    Catalogue,
+    Endpoint,
+    Execution,
+    Provider,
+    Version,
+)
 from lepton_inference.deployment import State, Status
 from lepton_inference.routing import Route
 from lepton_inference.signature import Signature, TensorSpec
@@ -29,6 +36,11 @@ _STATES = {
     State.LOADING: endpoint_pb2.SERVING_STATE_LOADING,
     State.READY: endpoint_pb2.SERVING_STATE_READY,
     State.FAILED: endpoint_pb2.SERVING_STATE_FAILED,
+}
+_PROVIDERS: Mapping[int, Provider] = {
+    endpoint_pb2.PROVIDER_CPU: "cpu",
+    endpoint_pb2.PROVIDER_CUDA: "cuda",
+    endpoint_pb2.PROVIDER_TENSORRT: "tensorrt",
 }
 
 
@@ -126,6 +138,20 @@ def _endpoint(endpoint: endpoint_pb2.Endpoint) -> Endpoint:
         routes=tuple(Route(target.model_version, target.weight) for target in endpoint.targets),
         max_batch_size=endpoint.batching.max_batch_size or DEFAULT_MAX_BATCH_SIZE,
         max_delay_seconds=endpoint.batching.max_queue_delay_microseconds / 1e6,
+        preferred_batch_sizes=tuple(sorted(endpoint.batching.preferred_batch_sizes)),
+        execution=_execution(endpoint.execution),
+        response_cache_bytes=endpoint.response_cache_bytes,
+        follows=endpoint.HasField("follow"),
+    )
+
+
+def _execution(execution: endpoint_pb2.Execution) -> Execution:
+    default = Execution()
+    return Execution(
+        instances=execution.instances or default.instances,
+        threads=execution.threads,
+        provider=_PROVIDERS.get(execution.provider, default.provider),
+        warm_up_runs=execution.warm_up_runs or default.warm_up_runs,
     )
 
 

@@ -9,20 +9,24 @@ from lepton_inference.batcher import BatchLimits
 from lepton_inference.catalogue import MODEL_FILE
 from lepton_inference.deployment import Deployment, State, Status
 from lepton_inference.model import CUDA_PROVIDER
+from lepton_inference.queued import DEFAULT_PRIORITY, PRIORITIES
 from lepton_inference.signature import TensorSpec
 from lepton_inference.statistics import Duration, Statistics
 
 PACKAGE = "lepton-inference"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
+SHARED_MEMORY = "system_shared_memory"
+"""The extension that is there by setting."""
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
 
 _INDEX_STATES = {State.LOADING: "LOADING", State.READY: "READY", State.FAILED: "UNAVAILABLE"}
 
 
-def server_metadata() -> pb.ServerMetadataResponse:
+def server_metadata(*, shared_memory: bool) -> pb.ServerMetadataResponse:
     """Name, version and extensions of this server."""
-    return pb.ServerMetadataResponse(name=PACKAGE, version=version(PACKAGE), extensions=EXTENSIONS)
+    extensions = sorted((*EXTENSIONS, SHARED_MEMORY)) if shared_memory else EXTENSIONS
+    return pb.ServerMetadataResponse(name=PACKAGE, version=version(PACKAGE), extensions=extensions)
 
 
 def model_metadata(name: str, deployment: Deployment, *, versions: Iterable[str]) -> pb.ModelMetadataResponse:
@@ -62,6 +66,7 @@ def model_config(name: str, deployment: Deployment, *, versions: Iterable[str]) 
         dynamic_batching=_dynamic_batching(limits) if model.batched else None,
         instance_group=[config_pb.ModelInstanceGroup(name=f"{name}_0", kind=kind, count=1)],
         default_model_filename=MODEL_FILE,
+        response_cache=config_pb.ModelResponseCache(enable=deployment.cache is not None),
     )
 
 
@@ -91,6 +96,8 @@ def model_statistics(name: str, deployment: Deployment) -> pb.ModelStatistics:
             compute_input=_duration(statistics.requests.input),
             compute_infer=_duration(statistics.requests.infer),
             compute_output=_duration(statistics.requests.output),
+            cache_hit=_duration(statistics.cache_hit),
+            cache_miss=_duration(statistics.cache_miss),
         ),
         batch_stats=[
             pb.InferBatchStatistics(
@@ -115,6 +122,9 @@ def _data_type(spec: TensorSpec) -> "config_pb.DataType.ValueType":
 
 def _dynamic_batching(limits: BatchLimits) -> config_pb.ModelDynamicBatching:
     return config_pb.ModelDynamicBatching(
+        preferred_batch_size=limits.preferred_batch_sizes,
+        priority_levels=PRIORITIES,
+        default_priority_level=DEFAULT_PRIORITY,
         max_queue_delay_microseconds=round(limits.max_delay_seconds * 1e6),
         default_queue_policy=config_pb.ModelQueuePolicy(
             timeout_action=config_pb.ModelQueuePolicy.REJECT,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +19,19 @@ from inference import grpc_service_pb2 as pb
 from lepton_common.errors import LeptonError
 from lepton_inference.api.layout import Layout, Layouts, Message
 from lepton_inference.api.tensors import name_version
-from lepton_inference.batch import kind_of
+from lepton_inference.batch import Outputs, kind_of
+from lepton_inference.cache import ResponseCache, begin_key
 from lepton_inference.catalogue import Version
+from lepton_inference.queued import DEFAULT_PRIORITY
 from lepton_inference.signature import Tensor, TensorSpec, check_inputs, check_outputs
 from lepton_inference.tensors import DATATYPES, Array, decode_raw
 
 if TYPE_CHECKING:
+    from _hashlib import HASH as Digest
     from collections.abc import Hashable
 
     from lepton_common.methods import QuickCall
-    from lepton_inference.batch import Outputs, Slots
+    from lepton_inference.batch import Slots
     from lepton_inference.deployment import Deployment
     from lepton_inference.repository import Repository
 
@@ -66,13 +68,18 @@ class QuickInfer:
             return False
         if plan is None:
             return False
-        request = _QuickRequest(call, message, plan)
+        if deployment.cache is None:
+            request = _QuickRequest(call, message, plan, deployment)
+        else:
+            request = kept = _KeptRequest(call, message, plan, deployment, deployment.cache)
+            if kept.is_known():
+                return True
         try:
             deployment.submit(request)
         except LeptonError as error:
             request.fail(error)
         else:
-            call.on_cancel = partial(request.withdraw, deployment)
+            call.on_cancel = request.withdraw
         return True
 
 
@@ -93,6 +100,7 @@ class _Plan:
 
     version: Version
     inputs: tuple[_Place, ...]
+    """By name, in its order."""
     records: int
     size_bytes: int
     kind: Hashable
@@ -102,33 +110,55 @@ class _Plan:
     id_stop: int
     head: bytes
     """What stands in front of the id in a response."""
+    key: Digest
+    """Where keys of the cache begin."""
     frames: dict[tuple[tuple[int, ...], ...], list[bytes]] = field(default_factory=dict)
     """What stands in front of the elements of each output in a response, by the shapes of all outputs."""
 
     def response(self, message: Message, outputs: Outputs, index: int) -> bytes:
         """The response to a request, as the generated code would write it."""
-        shares = [
-            outputs.raw(index, spec.name, dtype)
+        shares = outputs.worked_out.get(self)
+        if shares is None:
+            shares = outputs.worked_out[self] = self._shares(outputs)
+        first, last = outputs.rows[index], outputs.rows[index + 1]
+        # The field of the id is the same in both.
+        parts: list[bytes | memoryview] = [self.head, message[self.id_start : self.id_stop]]
+        for frame, data, row_bytes in shares:
+            parts += (frame, data[first * row_bytes : last * row_bytes])
+        return b"".join(parts)
+
+    def key_of(self, message: Message) -> bytes:
+        """What the outputs for a request are kept under."""
+        digest = self.key.copy()
+        octets = memoryview(message)
+        for place in self.inputs:
+            digest.update(octets[place.start : place.stop])
+        return digest.digest()
+
+    def _shares(self, outputs: Outputs) -> list[tuple[bytes, bytes | memoryview, int]]:
+        """What requests of one batch get: what stands in front of the elements of each output, the elements
+        for all of them, and the bytes of a row."""
+        raws = [
+            outputs.raw(spec.name, dtype, records=self.records)
             for spec, dtype in zip(self.outputs, self.dtypes, strict=True)
         ]
-        shapes = tuple([shape for shape, _ in shares])
+        shapes = tuple([shape for shape, _, _ in raws])
         frames = self.frames.get(shapes)
         if frames is None:
             if len(self.frames) >= _MOST_FRAMES:
                 self.frames.clear()
-            frames = self.frames[shapes] = self._make_frames(shares)
-        # The field of the id is the same in both.
-        parts: list[bytes | memoryview] = [self.head, message[self.id_start : self.id_stop]]
-        for frame, (_, data) in zip(frames, shares, strict=True):
-            parts += (frame, data)
-        return b"".join(parts)
+            frames = self.frames[shapes] = self._make_frames(shapes)
+        return [(frame, data, row_bytes) for frame, (_, data, row_bytes) in zip(frames, raws, strict=True)]
 
-    def _make_frames(self, shares: list[tuple[tuple[int, ...], memoryview]]) -> list[bytes]:
+    def _make_frames(self, shapes: tuple[tuple[int, ...], ...]) -> list[bytes]:
         response = pb.ModelInferResponse()
         name_version(response, self.version)
-        for spec, (shape, _) in zip(self.outputs, shares, strict=True):
+        for spec, shape in zip(self.outputs, shapes, strict=True):
             response.outputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
-        frames = [_RAW_TAG + _varint(len(data)) for _, data in shares]
+        frames = [
+            _RAW_TAG + _varint(prod(shape) * dtype.itemsize)
+            for shape, dtype in zip(shapes, self.dtypes, strict=True)
+        ]
         return [response.SerializeToString() + frames[0], *frames[1:]]
 
 
@@ -172,7 +202,7 @@ def _make_plan(deployment: Deployment, layout: Layout, message: Message) -> _Pla
         version=deployment.version,
         inputs=tuple(
             _Place(raw.name, tensor.array.dtype, raw.shape, raw.start, raw.stop)
-            for raw, tensor in zip(layout.inputs, tensors, strict=True)
+            for raw, tensor in sorted(zip(layout.inputs, tensors, strict=True), key=lambda pair: pair[0].name)
         ),
         records=records,
         size_bytes=sum(tensor.array.nbytes for tensor in tensors),
@@ -182,14 +212,19 @@ def _make_plan(deployment: Deployment, layout: Layout, message: Message) -> _Pla
         id_start=layout.id_start,
         id_stop=layout.id_stop,
         head=head.SerializeToString(),
+        key=begin_key((raw.name, raw.shape) for raw in layout.inputs),
     )
 
 
 class _QuickRequest:
     """See `lepton_inference.queued.Queued`."""
 
+    in_place = False
+    priority = DEFAULT_PRIORITY
+
     __slots__ = (
         "_call",
+        "_deployment",
         "_message",
         "_plan",
         "arrived",
@@ -200,10 +235,11 @@ class _QuickRequest:
         "size_bytes",
     )
 
-    def __init__(self, call: QuickCall, message: Message, plan: _Plan) -> None:
+    def __init__(self, call: QuickCall, message: Message, plan: _Plan, deployment: Deployment) -> None:
         self._call = call
         self._message = message
         self._plan = plan
+        self._deployment = deployment
         self.arrived = time.monotonic()
         self.deadline = call.deadline
         self.is_over = False
@@ -238,11 +274,38 @@ class _QuickRequest:
         self._call.on_cancel = None
         self._call.end(error)
 
-    def withdraw(self, deployment: Deployment) -> None:
+    def withdraw(self) -> None:
         """Nobody waits for it any more."""
         if not self.is_over:
             self.is_over = True
-            deployment.withdraw(self)
+            self._deployment.withdraw(self)
+
+
+class _KeptRequest(_QuickRequest):
+    """One whose outputs are kept for the next that is the same."""
+
+    __slots__ = ("_cache", "_key")
+
+    def __init__(
+        self, call: QuickCall, message: Message, plan: _Plan, deployment: Deployment, cache: ResponseCache
+    ) -> None:
+        super().__init__(call, message, plan, deployment)
+        self._cache = cache
+        self._key = plan.key_of(message)
+
+    def is_known(self) -> bool:
+        """Whether the outputs are there; it is answered then."""
+        found = self._cache.find(self._key)
+        if found is None:
+            self._deployment.statistics.missed(self.arrived)
+            return False
+        super().answer(Outputs(found, (0, 1), None), 0)
+        self._deployment.statistics.found(self.arrived)
+        return True
+
+    def answer(self, outputs: Outputs, index: int) -> None:
+        super().answer(outputs, index)
+        self._cache.keep(self._key, outputs.of(index))
 
 
 def _varint(number: int) -> bytes:

@@ -1,7 +1,7 @@
 """The methods of the protocol that this server does not have, each refused in words that help.
 
-Shared memory lets a client point the server at memory outside of its requests: for peers on
-one machine that trust each other. Traces and logs belong to who runs the server.
+CUDA shared memory lets a client point the server at memory of a GPU by a handle of its driver, which only
+processes on that GPU can open. Traces and logs belong to who runs the server.
 """
 
 from typing import Any, TypeAlias
@@ -18,41 +18,23 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class Refusals(pb_grpc.GRPCInferenceServiceServicer):
     """Answers UNIMPLEMENTED."""
 
-    async def SystemSharedMemoryStatus(
-        self, request: pb.SystemSharedMemoryStatusRequest, context: Context
-    ) -> pb.SystemSharedMemoryStatusResponse:
-        """Refused."""
-        raise _shared_memory_is_off()
-
-    async def SystemSharedMemoryRegister(
-        self, request: pb.SystemSharedMemoryRegisterRequest, context: Context
-    ) -> pb.SystemSharedMemoryRegisterResponse:
-        """Refused."""
-        raise _shared_memory_is_off()
-
-    async def SystemSharedMemoryUnregister(
-        self, request: pb.SystemSharedMemoryUnregisterRequest, context: Context
-    ) -> pb.SystemSharedMemoryUnregisterResponse:
-        """Refused."""
-        raise _shared_memory_is_off()
-
     async def CudaSharedMemoryStatus(
         self, request: pb.CudaSharedMemoryStatusRequest, context: Context
     ) -> pb.CudaSharedMemoryStatusResponse:
         """Refused."""
-        raise _shared_memory_is_off()
+        raise _no_cuda_handles()
 
     async def CudaSharedMemoryRegister(
         self, request: pb.CudaSharedMemoryRegisterRequest, context: Context
     ) -> pb.CudaSharedMemoryRegisterResponse:
         """Refused."""
-        raise _shared_memory_is_off()
+        raise _no_cuda_handles()
 
     async def CudaSharedMemoryUnregister(
         self, request: pb.CudaSharedMemoryUnregisterRequest, context: Context
     ) -> pb.CudaSharedMemoryUnregisterResponse:
         """Refused."""
-        raise _shared_memory_is_off()
+        raise _no_cuda_handles()
 
     async def TraceSetting(
         self, request: pb.TraceSettingRequest, context: Context
@@ -65,5 +47,8 @@ class Refusals(pb_grpc.GRPCInferenceServiceServicer):
         raise Unimplemented("logging is set up where the server is started, by LEPTON_LOG_LEVEL")
 
 
-def _shared_memory_is_off() -> Unimplemented:
-    return Unimplemented("shared memory is off on this server: send tensors in the requests")
+def _no_cuda_handles() -> Unimplemented:
+    return Unimplemented(
+        "this server opens no handles of CUDA memory: use system shared memory where it is on, "
+        "or send tensors in the requests"
+    )

@@ -13,13 +13,14 @@ from lepton.access.v1 import access_pb2
 from lepton_common.errors import FieldViolation, InvalidField, LeptonError
 from lepton_common.server import Service
 from lepton_inference.api import descriptions
-from lepton_inference.api.parameters import deadline_of, sequence_key
+from lepton_inference.api.parameters import deadline_of, priority_of, sequence_key
 from lepton_inference.api.quick import QuickInfer
-from lepton_inference.api.refusals import Refusals
+from lepton_inference.api.shared_memory import SharedMemoryServicer
 from lepton_inference.api.tensors import decode_inputs, decode_outputs, encode_response
 from lepton_inference.catalogue import check_model_name, check_model_version
 from lepton_inference.deployment import Deployment, State
 from lepton_inference.ordered import in_order
+from lepton_inference.regions import Regions
 from lepton_inference.repository import Repository
 from lepton_inference.serving import ServedEndpoint
 
@@ -55,12 +56,15 @@ _PERMISSIONS = {
 }
 
 
-def service(repository: Repository) -> Service:
-    """The Open Inference Protocol, answered out of this repository."""
+def service(repository: Repository, regions: Regions | None = None) -> Service:
+    """The Open Inference Protocol, answered out of this repository.
+
+    `regions` holds those of shared memory; None where it is off.
+    """
     return Service(
         descriptor=pb.DESCRIPTOR.services_by_name["GRPCInferenceService"],
         add=pb_grpc.add_GRPCInferenceServiceServicer_to_server,
-        servicer=InferenceServicer(repository),
+        servicer=InferenceServicer(repository, regions),
         permissions=_PERMISSIONS,
         validate=False,
         quick={"ModelInfer": QuickInfer(repository)},
@@ -68,10 +72,11 @@ def service(repository: Repository) -> Service:
     )
 
 
-class InferenceServicer(Refusals):
+class InferenceServicer(SharedMemoryServicer):
     """The methods that this server has: decode, one call, encode."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, regions: Regions | None = None) -> None:
+        super().__init__(regions)
         self._repository = repository
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
@@ -86,7 +91,7 @@ class InferenceServicer(Refusals):
         self, request: pb.ServerMetadataRequest, context: Context
     ) -> pb.ServerMetadataResponse:
         """Name, version and extensions."""
-        return descriptions.server_metadata()
+        return descriptions.server_metadata(shared_memory=self._regions is not None)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
         """A model that is not known is not ready; that is no error."""
@@ -177,8 +182,12 @@ class InferenceServicer(Refusals):
             request.model_name, request.model_version, key=sequence_key(request.parameters)
         )
         model = deployment.model
-        outputs = decode_outputs(request, model.signature)
-        arrays = await deployment.infer(decode_inputs(request), deadline=deadline)
+        outputs = decode_outputs(request, model.signature, self._regions)
+        arrays = await deployment.infer(
+            decode_inputs(request, self._regions),
+            deadline=deadline,
+            priority=priority_of(request.parameters),
+        )
         return encode_response(
             request,
             arrays,
@@ -186,6 +195,7 @@ class InferenceServicer(Refusals):
             version=deployment.version,
             signature=model.signature,
             batched=model.batched,
+            regions=self._regions,
         )
 
     async def _stream_infer(

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference import grpc_service_pb2 as pb
-from lepton_common.errors import TensorMismatch, Unimplemented
+from lepton_common.errors import TensorMismatch
+from lepton_inference.api.shared_memory import name_place, place_of
 from lepton_inference.catalogue import Version
 from lepton_inference.classification import check_classes, classify
+from lepton_inference.regions import Place, Regions
 from lepton_inference.signature import Signature, Tensor, check_outputs
 from lepton_inference.tensors import (
     DATATYPES,
@@ -20,59 +22,74 @@ from lepton_inference.tensors import (
 )
 
 _CLASSIFICATION = "classification"
-_SHARED_MEMORY = "shared_memory_region"
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output that a request asks for, as all its scores or as its `classes` highest ones."""
+    """An output that a request asks for, as all its scores or as its `classes` highest ones.
+
+    `place` is where it is to go in shared memory; None for into the response.
+    """
 
     name: str
     datatype: str
     classes: int = 0
+    place: Place | None = None
 
 
-def decode_inputs(request: pb.ModelInferRequest) -> list[Tensor]:
-    """The tensors of a request, raw or typed.
+def decode_inputs(request: pb.ModelInferRequest, regions: Regions | None) -> list[Tensor]:
+    """The tensors of a request: raw, typed, or in shared memory, whose `regions` are None where it is off.
 
     Raises:
         TensorMismatch: elements, datatype and shape do not fit together.
-        Unimplemented: the elements are in shared memory.
+        LeptonError: what `place_of` raises, and `Regions.read`.
     """
-    for tensor in request.inputs:
-        _refuse_shared_memory(tensor.parameters)
-    if not request.raw_input_contents:
-        return [Tensor(tensor.name, tensor.datatype, _typed(tensor)) for tensor in request.inputs]
-    if len(request.raw_input_contents) != len(request.inputs):
+    places = [place_of(tensor.parameters, regions) for tensor in request.inputs]
+    if regions is not None:
+        regions.check_total(place for place in places if place)
+    raw = request.raw_input_contents
+    if raw and len(raw) != places.count(None):
         raise TensorMismatch(
-            f"{len(request.inputs)} inputs come with {len(request.raw_input_contents)} raw contents; "
+            f"{places.count(None)} inputs come with {len(raw)} raw contents; "
             "either every input is sent raw or none is"
         )
+    contents = iter(raw)
     tensors = []
-    for tensor, data in zip(request.inputs, request.raw_input_contents, strict=True):
+    for tensor, place in zip(request.inputs, places, strict=True):
+        if place is None and not raw:
+            tensors.append(Tensor(tensor.name, tensor.datatype, _typed(tensor)))
+            continue
         if tensor.HasField("contents"):
-            raise TensorMismatch(f"tensor {tensor.name!r} has both raw and typed contents")
+            where = "raw" if place is None else "shared memory"
+            raise TensorMismatch(f"tensor {tensor.name!r} has both {where} and typed contents")
+        data = next(contents) if regions is None or place is None else regions.read(place)
         array = decode_raw(tensor.name, tensor.datatype, tensor.shape, data=data)
         tensors.append(Tensor(tensor.name, tensor.datatype, array))
     return tensors
 
 
-def decode_outputs(request: pb.ModelInferRequest, signature: Signature) -> list[Output]:
+def decode_outputs(
+    request: pb.ModelInferRequest, signature: Signature, regions: Regions | None
+) -> list[Output]:
     """The outputs that a request asks for, all when it names none.
 
     Raises:
         TensorMismatch: the model does not have one of them, or it cannot be classified.
-        Unimplemented: they are to go to shared memory.
+        LeptonError: what `place_of` raises.
     """
-    for output in request.outputs:
-        _refuse_shared_memory(output.parameters)
+    places = {output.name: place_of(output.parameters, regions) for output in request.outputs}
     counts = {
         output.name: output.parameters[_CLASSIFICATION].int64_param
         for output in request.outputs
         if _CLASSIFICATION in output.parameters
     }
     return [
-        Output(spec.name, spec.datatype, check_classes(spec, counts[spec.name]) if spec.name in counts else 0)
+        Output(
+            spec.name,
+            spec.datatype,
+            classes=check_classes(spec, counts[spec.name]) if spec.name in counts else 0,
+            place=places.get(spec.name),
+        )
         for spec in check_outputs(signature, [output.name for output in request.outputs])
     ]
 
@@ -85,16 +102,23 @@ def encode_response(
     version: Version,
     signature: Signature,
     batched: bool,
+    regions: Regions | None,
 ) -> pb.ModelInferResponse:
     """The response to a request: its outputs raw if its inputs were, typed if they were not.
 
-    Outputs of a datatype without typed contents make all outputs raw.
+    Inputs in shared memory are raw. Outputs of a datatype without typed contents make all outputs raw. One
+    that goes into shared memory has empty raw contents, so that contents and outputs stay side by side.
+
+    Raises:
+        InvalidField: an output is larger than its place in shared memory.
+        LeptonError: what `Regions.write` raises.
     """
     response = pb.ModelInferResponse(
         model_name=request.model_name, model_version=version.number, id=request.id
     )
     name_version(response, version)
-    raw = bool(request.raw_input_contents) or any(
+    typed = any(tensor.HasField("contents") for tensor in request.inputs)
+    raw = not typed or any(
         not output.classes and DATATYPES[output.datatype].contents is None for output in outputs
     )
     for output in outputs:
@@ -103,9 +127,14 @@ def encode_response(
             array = classify(array, output.classes, classes=signature.classes, batched=batched)
             datatype = "BYTES"
         tensor = response.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
+        data = encode_raw(array, datatype) if raw or output.place else b""
+        if regions is not None and output.place is not None:
+            regions.write(output.place, data)
+            name_place(tensor, output.place, len(data))
+            data = b""
         if raw:
-            response.raw_output_contents.append(encode_raw(array, datatype))
-        else:
+            response.raw_output_contents.append(data)
+        elif output.place is None:
             field: Any = getattr(tensor.contents, DATATYPES[datatype].contents or "")
             field.extend(encode_contents(array, datatype))
     return response
@@ -127,8 +156,3 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor) -> Array:
         )
     values = getattr(tensor.contents, field) if field else ()
     return decode_contents(tensor.name, tensor.datatype, tensor.shape, values=values)
-
-
-def _refuse_shared_memory(parameters: Mapping[str, pb.InferParameter]) -> None:
-    if _SHARED_MEMORY in parameters:
-        raise Unimplemented("shared memory is off on this server: send tensors in the request")

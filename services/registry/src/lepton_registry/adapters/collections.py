@@ -1,6 +1,6 @@
 """What the registry keeps."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from lepton.endpoint.v1.endpoint_pb2 import Endpoint, Replica
 from lepton.model.v1.model_pb2 import Model, ModelVersion
@@ -16,7 +16,7 @@ class Collections:
         records: The store that they are in.
         models: `models/{model}`.
         versions: `models/{model}/versions/{version}`.
-        endpoints: `endpoints/{endpoint}`, without what servers report.
+        endpoints: `endpoints/{endpoint}`, without what servers report, by the model that they follow.
         reports: `endpoints/{endpoint}/replicas/{replica}`: an endpoint as one server sees it, of which
             only `serving` is filled. A collection of its own, since reports come every few seconds:
             they change no endpoint's etag and wake nobody who watches endpoints.
@@ -28,7 +28,7 @@ class Collections:
         self.records = records
         self.models = records.collection(Model)
         self.versions = records.collection(ModelVersion)
-        self.endpoints = records.collection(Endpoint)
+        self.endpoints = records.collection(Endpoint, index=lambda endpoint: endpoint.follow.model)
         self.reports = records.collection(Endpoint, kind="lepton.endpoint.v1.Endpoint/replicas")
         self.replicas = records.collection(Replica)
 
@@ -47,13 +47,13 @@ def find_version(versions: Rows[ModelVersion], name: str) -> ModelVersion:
     return newest[0]
 
 
-def check_unserved(endpoints: Rows[Endpoint], versions: Container[str]) -> None:
-    """Check that no endpoint serves any of these versions.
+def check_unserved(endpoints: Iterable[Endpoint], versions: Container[str]) -> None:
+    """Check that none of these endpoints serves any of these versions.
 
     Raises:
         InUse: One does.
     """
-    for endpoint in endpoints.each():
+    for endpoint in endpoints:
         for target in endpoint.targets:
             if target.model_version in versions:
                 raise InUse(

@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from lepton.endpoint.v1.endpoint_pb2 import Endpoint, EndpointServing, Replica, ServingStatus
+from lepton.endpoint.v1.endpoint_pb2 import (
+    Endpoint,
+    EndpointServing,
+    Replica,
+    ServingStatus,
+    TrafficTarget,
+)
 from lepton.model.v1.model_pb2 import MODEL_FORMAT_ONNX, ModelVersion
-from lepton_common.records import Page, Rows, Transaction
+from lepton_common.errors import FieldViolation, InvalidField
+from lepton_common.records import Page, Rows, Transaction, check_etag
 from lepton_registry.adapters.collections import Collections, find_version
-from lepton_registry.endpoint import Target, check_targets
+from lepton_registry.adapters.following import follow
+from lepton_registry.endpoint import Target, check_preferred_sizes, check_targets
 from lepton_registry.model import Format
 from lepton_registry.pool import DEFAULT
 from lepton_registry.reports import counts, parent_of, report_name
@@ -40,12 +48,13 @@ class Endpoints:
 
         Raises:
             AlreadyExists: There is one of this name, made by another request.
-            NotFound: A target does not exist.
-            InvalidField: The targets cannot be served together.
+            NotFound: A target does not exist, or the model to follow has no version that can be served.
+            InvalidField: The targets cannot be served together or stand beside a model to follow, or
+                batches cannot be of the preferred sizes.
         """
 
         def body(transaction: Transaction) -> Endpoint:
-            self._settle(transaction, endpoint)
+            self._settle(transaction, endpoint, read=())
             return transaction.rows(self._all.endpoints).create(endpoint, request_id=request_id)
 
         return await self._write(body)
@@ -74,19 +83,22 @@ class Endpoints:
         return await self._all.records.snapshot(body)
 
     async def update(self, endpoint: Endpoint) -> Endpoint:
-        """Replace the labels, the targets, the batching and the pool of the endpoint of this name.
+        """Replace all that the caller may set of the endpoint of this name.
+
+        Targets that are there because it follows a model may be written back as they were read.
 
         Raises:
-            NotFound: There is none of this name, or a target does not exist.
+            NotFound: There is none of this name; else as `create`.
             EtagMismatch: It carries an etag, and the stored one has another.
-            InvalidField: The targets cannot be served together.
+            InvalidField: As `create`.
         """
 
         def body(transaction: Transaction) -> Endpoint:
-            self._settle(transaction, endpoint)
-            return transaction.rows(self._all.endpoints).update(
-                endpoint.name, lambda stored: stored.CopyFrom(endpoint), etag=endpoint.etag
-            )
+            endpoints = transaction.rows(self._all.endpoints)
+            stored = endpoints.get(endpoint.name)
+            check_etag(stored, endpoint.etag)
+            self._settle(transaction, endpoint, read=stored.targets if stored.HasField("follow") else ())
+            return endpoints.update(endpoint.name, lambda stored: stored.CopyFrom(endpoint))
 
         return await self._write(body)
 
@@ -150,10 +162,30 @@ class Endpoints:
 
         await self._all.records.transaction(body, self._all.reports, self._all.replicas)
 
-    def _settle(self, transaction: Transaction, endpoint: Endpoint) -> None:
-        """Put a number for each `latest` and a name for the pool, and check the targets."""
+    def _settle(self, transaction: Transaction, endpoint: Endpoint, *, read: Iterable[TrafficTarget]) -> None:
+        """Put what is served for what is followed, and a name for the pool, and check all of it.
+
+        Args:
+            transaction: Where the versions are.
+            endpoint: What a caller wants.
+            read: Targets that the caller may have read, and not have set.
+        """
         endpoint.pool = endpoint.pool or DEFAULT
+        check_preferred_sizes(endpoint.batching.preferred_batch_sizes, endpoint.batching.max_batch_size)
         versions = transaction.rows(self._all.versions)
+        if endpoint.HasField("follow"):
+            if endpoint.targets and [*endpoint.targets] != [*read]:
+                rule = "must be left out, or be as they were read, beside `follow`"
+                raise InvalidField(
+                    f"an endpoint that follows a model has no targets of its own: they {rule}",
+                    violations=[FieldViolation("endpoint.targets", rule)],
+                )
+            follow(endpoint, versions)
+        else:
+            self._settle_targets(versions, endpoint)
+
+    def _settle_targets(self, versions: Rows[ModelVersion], endpoint: Endpoint) -> None:
+        """Put a number for each `latest`, and check the targets."""
         targets = []
         for target in endpoint.targets:
             version = find_version(versions, target.model_version)

@@ -6,11 +6,15 @@ from lepton.model.v1.model_pb2 import ArtifactFile, Model, ModelVersion
 from lepton_common.errors import NotFound
 from lepton_common.records import Page, Transaction
 from lepton_registry.adapters.collections import Collections, check_unserved, find_version
-from lepton_registry.model import check_model_name
+from lepton_registry.adapters.following import keep_up
+from lepton_registry.model import check_model_name, model_of
 
 
 class Models:
-    """Models and their versions. A version is there as long as an endpoint serves it."""
+    """Models and their versions.
+
+    A version is there as long as an endpoint names it; an endpoint that follows its model lets go of it.
+    """
 
     def __init__(self, collections: Collections) -> None:
         """Keep them in `collections`."""
@@ -44,15 +48,14 @@ class Models:
         def body(transaction: Transaction) -> None:
             versions = transaction.rows(self._all.versions)
             transaction.rows(self._all.models).delete(name, etag=etag)
-            check_unserved(
-                transaction.rows(self._all.endpoints), {each.name for each in versions.each(parent=name)}
-            )
+            served = transaction.rows(self._all.endpoints).each()
+            check_unserved(served, {each.name for each in versions.each(parent=name)})
             versions.delete_children(name)
 
         await self._all.records.transaction(body, self._all.models, self._all.versions, self._all.endpoints)
 
     async def create_version(self, parent: str, version: ModelVersion, *, request_id: str) -> ModelVersion:
-        """Add the next version of a model; the model too when it is missing.
+        """Add the next version of a model; the model too when it is missing. Endpoints follow.
 
         Raises:
             InvalidField: No model can have this name.
@@ -63,9 +66,13 @@ class Models:
             if models.find(parent) is None:
                 models.create(Model(name=check_model_name(parent)))
             versions = transaction.rows(self._all.versions)
-            return versions.create_numbered(parent, "versions", version, request_id=request_id)
+            made = versions.create_numbered(parent, "versions", version, request_id=request_id)
+            keep_up(transaction, self._all, parent)
+            return made
 
-        return await self._all.records.transaction(body, self._all.models, self._all.versions)
+        return await self._all.records.transaction(
+            body, self._all.models, self._all.versions, self._all.endpoints
+        )
 
     async def get_version(self, name: str) -> ModelVersion:
         """Return a version, whose name may end in `latest`, or raise NotFound."""
@@ -99,18 +106,20 @@ class Models:
         )
 
     async def delete_version(self, name: str, *, etag: str) -> None:
-        """Remove a version, whose name may end in `latest`.
+        """Remove a version, whose name may end in `latest`. Endpoints that follow its model let go of it.
 
         Raises:
             NotFound: There is none of this name.
             EtagMismatch: `etag` is given, and it has another.
-            InUse: An endpoint serves it.
+            InUse: An endpoint names it, or has no other version to follow.
         """
 
         def body(transaction: Transaction) -> None:
             versions = transaction.rows(self._all.versions)
             version = find_version(versions, name)
-            check_unserved(transaction.rows(self._all.endpoints), {version.name})
+            endpoints = transaction.rows(self._all.endpoints).each()
+            check_unserved((each for each in endpoints if not each.HasField("follow")), {version.name})
             versions.delete(version.name, etag=etag)
+            keep_up(transaction, self._all, model_of(version.name))
 
         await self._all.records.transaction(body, self._all.versions, self._all.endpoints)

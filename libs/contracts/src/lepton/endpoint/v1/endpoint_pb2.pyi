@@ -21,6 +21,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Provider:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProviderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Provider.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROVIDER_UNSPECIFIED: _Provider.ValueType  # 0
+    """What the server's settings say."""
+    PROVIDER_CPU: _Provider.ValueType  # 1
+    """ONNX Runtime on the processor."""
+    PROVIDER_CUDA: _Provider.ValueType  # 2
+    """ONNX Runtime on a GPU of NVIDIA."""
+    PROVIDER_TENSORRT: _Provider.ValueType  # 3
+    """TensorRT, on a GPU of NVIDIA."""
+
+class Provider(_Provider, metaclass=_ProviderEnumTypeWrapper):
+    """What runs a model."""
+
+PROVIDER_UNSPECIFIED: Provider.ValueType  # 0
+"""What the server's settings say."""
+PROVIDER_CPU: Provider.ValueType  # 1
+"""ONNX Runtime on the processor."""
+PROVIDER_CUDA: Provider.ValueType  # 2
+"""ONNX Runtime on a GPU of NVIDIA."""
+PROVIDER_TENSORRT: Provider.ValueType  # 3
+"""TensorRT, on a GPU of NVIDIA."""
+Global___Provider: _TypeAlias = Provider  # noqa: Y015
+
 class _ServingState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -87,25 +115,149 @@ class Batching(_message.Message):
 
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     MAX_QUEUE_DELAY_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    PREFERRED_BATCH_SIZES_FIELD_NUMBER: _builtins.int
     max_batch_size: _builtins.int
     """Records that run together at most. Default 32."""
     max_queue_delay_microseconds: _builtins.int
     """How long a request may wait for others. Default 0: what has gathered while the
     model was busy is a batch.
     """
+    @_builtins.property
+    def preferred_batch_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Sizes in records at which a batch need not wait any longer, in any order, none above
+        `max_batch_size`. Empty: only a full batch need not.
+        """
+
     def __init__(
         self,
         *,
         max_batch_size: _builtins.int = ...,
         max_queue_delay_microseconds: _builtins.int = ...,
+        preferred_batch_sizes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_size", b"max_batch_size", "max_queue_delay_microseconds", b"max_queue_delay_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_size", b"max_batch_size", "max_queue_delay_microseconds", b"max_queue_delay_microseconds", "preferred_batch_sizes", b"preferred_batch_sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Batching: _TypeAlias = Batching  # noqa: Y015
+
+@_typing.final
+class Execution(_message.Message):
+    """How every version of an endpoint runs. 0 leaves a field to its default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    WARM_UP_RUNS_FIELD_NUMBER: _builtins.int
+    instances: _builtins.int
+    """Runs of one version that may go on at once. Default 1."""
+    threads: _builtins.int
+    """Cores that one run may use. Default: what the server's settings say."""
+    provider: Global___Provider.ValueType
+    """What runs it."""
+    warm_up_runs: _builtins.int
+    """Runs on the largest batch before a version answers. Default 1."""
+    def __init__(
+        self,
+        *,
+        instances: _builtins.int = ...,
+        threads: _builtins.int = ...,
+        provider: Global___Provider.ValueType = ...,
+        warm_up_runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "provider", b"provider", "threads", b"threads", "warm_up_runs", b"warm_up_runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Execution: _TypeAlias = Execution  # noqa: Y015
+
+@_typing.final
+class LatestVersions(_message.Message):
+    """The newest versions of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many. Default 1."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LatestVersions: _TypeAlias = LatestVersions  # noqa: Y015
+
+@_typing.final
+class AllVersions(_message.Message):
+    """All versions of a model: the newest 32 where there are more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllVersions: _TypeAlias = AllVersions  # noqa: Y015
+
+@_typing.final
+class Follow(_message.Message):
+    """Makes versions of a model the targets of an endpoint, today's and those to come. The
+    newest has all the traffic, the others answer callers that name them. Only versions of
+    format ONNX count, and the model needs one: with none the endpoint is refused with
+    NOT_FOUND. A version that is registered or deleted changes the targets in the same
+    moment; the last version that is left cannot be deleted. The version that answers goes
+    on until a server has loaded the newest; a server that cannot, and that has none
+    which answers, lets the newest of the others answer in its place.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    LATEST_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """`models/{model}`."""
+    @_builtins.property
+    def latest(self) -> Global___LatestVersions:
+        """The newest ones."""
+
+    @_builtins.property
+    def all(self) -> Global___AllVersions:
+        """All of them."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        latest: Global___LatestVersions | None = ...,
+        all: Global___AllVersions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "latest", b"latest", "versions", b"versions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "latest", b"latest", "model", b"model", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_versions: _TypeAlias = _typing.Literal["latest", "all"]  # noqa: Y015
+    _WhichOneofArgType_versions: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_versions) -> _WhichOneofReturnType_versions | None: ...
+
+Global___Follow: _TypeAlias = Follow  # noqa: Y015
 
 @_typing.final
 class ServingStatus(_message.Message):
@@ -181,6 +333,9 @@ class Endpoint(_message.Message):
     BATCHING_FIELD_NUMBER: _builtins.int
     SERVING_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
+    RESPONSE_CACHE_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`endpoints/{endpoint}`."""
     uid: _builtins.str
@@ -192,6 +347,10 @@ class Endpoint(_message.Message):
     pools answer NOT_FOUND for it: clients ask the address of its pool (see Pool).
     Another pool serves it as soon as it has loaded it, and the earlier one lets go at
     once: in order to move without a gap, make a second endpoint.
+    """
+    response_cache_bytes: _builtins.int
+    """Bytes of responses that each server keeps, to answer requests that are the same as
+    earlier ones. Default 0: none.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -208,7 +367,8 @@ class Endpoint(_message.Message):
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrafficTarget]:
         """What is served. Clients use `{endpoint}` as the model name and the version
-        number as the model version.
+        number as the model version. At least one; with `follow`, whose targets the server
+        sets, none other than were read.
         """
 
     @_builtins.property
@@ -220,6 +380,14 @@ class Endpoint(_message.Message):
         """What the inference servers said last. Set by the server; WatchEndpoints leaves
         it out.
         """
+
+    @_builtins.property
+    def follow(self) -> Global___Follow:
+        """The model whose versions are the targets, in place of targets of the caller's own."""
+
+    @_builtins.property
+    def execution(self) -> Global___Execution:
+        """How its versions run."""
 
     def __init__(
         self,
@@ -234,10 +402,13 @@ class Endpoint(_message.Message):
         batching: Global___Batching | None = ...,
         serving: _abc.Iterable[Global___ServingStatus] | None = ...,
         pool: _builtins.str = ...,
+        follow: Global___Follow | None = ...,
+        execution: Global___Execution | None = ...,
+        response_cache_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "create_time", b"create_time", "execution", b"execution", "follow", b"follow", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "create_time", b"create_time", "etag", b"etag", "labels", b"labels", "name", b"name", "pool", b"pool", "serving", b"serving", "targets", b"targets", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "create_time", b"create_time", "etag", b"etag", "execution", b"execution", "follow", b"follow", "labels", b"labels", "name", b"name", "pool", b"pool", "response_cache_bytes", b"response_cache_bytes", "serving", b"serving", "targets", b"targets", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -567,7 +738,7 @@ class UpdateEndpointRequest(_message.Message):
     @_builtins.property
     def endpoint(self) -> Global___Endpoint:
         """The endpoint with its name and new content; an `etag`, if given, must still
-        hold.
+        hold. Targets that follow a model change the etag too.
         """
 
     def __init__(

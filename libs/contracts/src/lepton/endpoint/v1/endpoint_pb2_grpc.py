@@ -105,7 +105,8 @@ class EndpointServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateEndpoint(self, request, context):
-        """Replaces what the caller may set of the endpoint.
+        """Replaces what the caller may set of the endpoint, as a whole: what is left out goes
+        back to its default. There is no field mask: read it, change it, write it back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

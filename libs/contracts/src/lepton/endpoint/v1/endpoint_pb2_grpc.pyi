@@ -42,7 +42,9 @@ class EndpointServiceStub:
     ListEndpoints: _grpc.UnaryUnaryMultiCallable[_endpoint_pb2.ListEndpointsRequest, _endpoint_pb2.ListEndpointsResponse]
     """Lists endpoints, by name."""
     UpdateEndpoint: _grpc.UnaryUnaryMultiCallable[_endpoint_pb2.UpdateEndpointRequest, _endpoint_pb2.UpdateEndpointResponse]
-    """Replaces what the caller may set of the endpoint."""
+    """Replaces what the caller may set of the endpoint, as a whole: what is left out goes
+    back to its default. There is no field mask: read it, change it, write it back.
+    """
     DeleteEndpoint: _grpc.UnaryUnaryMultiCallable[_endpoint_pb2.DeleteEndpointRequest, _endpoint_pb2.DeleteEndpointResponse]
     """Deletes the endpoint."""
     WatchEndpoints: _grpc.UnaryStreamMultiCallable[_endpoint_pb2.WatchEndpointsRequest, _endpoint_pb2.WatchEndpointsResponse]
@@ -70,7 +72,9 @@ class EndpointServiceAsyncStub(EndpointServiceStub):
     ListEndpoints: _aio.UnaryUnaryMultiCallable[_endpoint_pb2.ListEndpointsRequest, _endpoint_pb2.ListEndpointsResponse]  # type: ignore[assignment]
     """Lists endpoints, by name."""
     UpdateEndpoint: _aio.UnaryUnaryMultiCallable[_endpoint_pb2.UpdateEndpointRequest, _endpoint_pb2.UpdateEndpointResponse]  # type: ignore[assignment]
-    """Replaces what the caller may set of the endpoint."""
+    """Replaces what the caller may set of the endpoint, as a whole: what is left out goes
+    back to its default. There is no field mask: read it, change it, write it back.
+    """
     DeleteEndpoint: _aio.UnaryUnaryMultiCallable[_endpoint_pb2.DeleteEndpointRequest, _endpoint_pb2.DeleteEndpointResponse]  # type: ignore[assignment]
     """Deletes the endpoint."""
     WatchEndpoints: _aio.UnaryStreamMultiCallable[_endpoint_pb2.WatchEndpointsRequest, _endpoint_pb2.WatchEndpointsResponse]  # type: ignore[assignment]
@@ -119,7 +123,9 @@ class EndpointServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _endpoint_pb2.UpdateEndpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_endpoint_pb2.UpdateEndpointResponse, _abc.Awaitable[_endpoint_pb2.UpdateEndpointResponse]]:
-        """Replaces what the caller may set of the endpoint."""
+        """Replaces what the caller may set of the endpoint, as a whole: what is left out goes
+        back to its default. There is no field mask: read it, change it, write it back.
+        """
 
     @_abc_1.abstractmethod
     def DeleteEndpoint(

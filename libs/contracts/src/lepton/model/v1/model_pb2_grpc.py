@@ -149,7 +149,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModelVersion(self, request, context):
-        """Deletes a version that no endpoint serves.
+        """Deletes a version that no endpoint names as its target. Endpoints that follow the
+        model go on with the versions that are left; the last one that they can serve stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

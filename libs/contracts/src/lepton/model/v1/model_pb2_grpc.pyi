@@ -52,7 +52,9 @@ class ModelServiceStub:
     have the digest that the version tells.
     """
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_pb2.DeleteModelVersionRequest, _model_pb2.DeleteModelVersionResponse]
-    """Deletes a version that no endpoint serves."""
+    """Deletes a version that no endpoint names as its target. Endpoints that follow the
+    model go on with the versions that are left; the last one that they can serve stays.
+    """
     GetLineage: _grpc.UnaryUnaryMultiCallable[_model_pb2.GetLineageRequest, _model_pb2.GetLineageResponse]
     """Walks from a model version back to the files its records came from."""
 
@@ -80,7 +82,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     have the digest that the version tells.
     """
     DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_pb2.DeleteModelVersionRequest, _model_pb2.DeleteModelVersionResponse]  # type: ignore[assignment]
-    """Deletes a version that no endpoint serves."""
+    """Deletes a version that no endpoint names as its target. Endpoints that follow the
+    model go on with the versions that are left; the last one that they can serve stays.
+    """
     GetLineage: _aio.UnaryUnaryMultiCallable[_model_pb2.GetLineageRequest, _model_pb2.GetLineageResponse]  # type: ignore[assignment]
     """Walks from a model version back to the files its records came from."""
 
@@ -159,7 +163,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_pb2.DeleteModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.DeleteModelVersionResponse, _abc.Awaitable[_model_pb2.DeleteModelVersionResponse]]:
-        """Deletes a version that no endpoint serves."""
+        """Deletes a version that no endpoint names as its target. Endpoints that follow the
+        model go on with the versions that are left; the last one that they can serve stays.
+        """
 
     @_abc_1.abstractmethod
     def GetLineage(

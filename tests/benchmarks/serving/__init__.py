@@ -1,0 +1,1 @@
+"""What benchmarks of the inference service share: models, servers on one core, clients on another."""

@@ -1,0 +1,69 @@
+"""ONNX Runtime alone, as a program: `python -m serving.alone FILE MODEL RECORDS`.
+
+Runs batches of so many records for a while; prints `[CPU microseconds a record, records a second]`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from serving.clients import FOLDER
+from serving.models import MODELS, Model, records
+from serving.processes import ONE_THREAD, SERVER_CORE
+
+WARM_RUNS = 3
+SECONDS = 2.0
+
+
+class Session:
+    """A model on ONNX Runtime with one thread."""
+
+    def __init__(self, file: Path) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """The answers to a batch, float32 of (batch, classes)."""
+        (answers,) = self._session.run(["y"], {"x": batch})
+        result: np.ndarray = answers
+        return result
+
+
+def measure_alone(file: Path, model: Model, count: int) -> tuple[float, float]:
+    """The CPU microseconds a record, and the records a second, on the servers' core on batches of `count`."""
+    done = subprocess.run(
+        [
+            *("taskset", "--cpu-list", str(SERVER_CORE), sys.executable, "-m", "serving.alone"),
+            *(str(file), model.name, str(count)),
+        ],
+        env=os.environ | ONE_THREAD | {"PYTHONPATH": str(FOLDER)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    cpu_us, rate = json.loads(done.stdout)
+    return cpu_us, rate
+
+
+def main(file: Path, model: Model, count: int) -> None:
+    """Run batches for a while."""
+    session, batch = Session(file), records(model, count)
+    for _ in range(WARM_RUNS):
+        session.run(batch)
+    began, used, done = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - began < SECONDS:
+        session.run(batch)
+        done += count
+    seconds, used = time.perf_counter() - began, time.process_time() - used
+    print(json.dumps([used / done * 1e6, done / seconds]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), MODELS[sys.argv[2]], int(sys.argv[3]))
