@@ -54,9 +54,12 @@ def main() -> None:
             registry.publish(model, model.build(model))
         servers = {}
         for workers in WORKERS:
-            label, settings = f"workers-{workers}", {"WORKERS": str(workers)}
             service = run_inference(
-                label, folder / label, registry=registry, models=models, settings=settings
+                f"{workers} workers",
+                folder / f"workers-{workers}",
+                registry=registry,
+                models=models,
+                settings={"WORKERS": str(workers)},
             )
             servers[workers] = stack.enter_context(service)
         for _ in range(rounds):
@@ -66,15 +69,14 @@ def main() -> None:
     records: list[dict[str, Any]] = []
     for (load_name, workers), measured in costs.items():
         cost = Cost(*map(statistics.median, zip(*measured, strict=True)))
-        print(
-            f"{load_name:<28}{workers} workers {cost.all_us:8.1f} us, {cost.own_us:8.1f} us of its own",
-            end="",
-        )
-        print(f"{cost.rate:9.0f}/s")
-        for what, value, unit in zip(
-            ("CPU", "CPU of its own", "rate"), cost, ("us", "us", "1/s"), strict=True
+        label = f"{load_name}, {workers} workers"
+        print(f"{label:<40}{cost.all_us:8.1f} us, {cost.own_us:8.1f} us of its own {cost.rate:9.0f}/s")
+        for what, value, unit in (
+            ("CPU", cost.all_us, "us"),
+            ("CPU of the process with the models", cost.own_us, "us"),
+            ("rate", cost.rate, "1/s"),
         ):
-            record = {"name": f"{load_name}, {workers} workers: {what}", "value": value, "unit": unit}
+            record = {"name": f"{label}: {what}", "value": value, "unit": unit}
             records.append(record | {"bar": None, "holds": True})
     target = Path("build/bench/inference_workers.json")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -197,7 +197,13 @@ class Registry(Process):
         return made.name
 
     def serve(
-        self, endpoint: str, targets: dict[str, int], *, response_cache_bytes: int = 0, **batching: Any
+        self,
+        endpoint: str,
+        targets: dict[str, int],
+        *,
+        execution: endpoint_pb2.Execution | None = None,
+        response_cache_bytes: int = 0,
+        **batching: Any,
     ) -> None:
         """Makes or replaces an endpoint of these version names and weights."""
         wanted = endpoint_pb2.Endpoint(
@@ -207,6 +213,7 @@ class Registry(Process):
                 for version, weight in targets.items()
             ],
             batching=endpoint_pb2.Batching(**batching),
+            execution=execution,
             response_cache_bytes=response_cache_bytes,
         )
         try:

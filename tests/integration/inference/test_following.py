@@ -65,7 +65,8 @@ async def test_a_swap_under_load_fails_nothing(
             await asyncio.sleep(0.01)
         registry.serve("swap", {new: 1})
     assert {*answers} == {2, 3}
-    assert registry.wait_for("swap", new, READY).provider == "CPUExecutionProvider"
+    status = registry.wait_for("swap", new, READY)
+    assert (status.provider, status.provider_share) == ("CPUExecutionProvider", 1)
 
 
 @pytest.mark.parametrize(

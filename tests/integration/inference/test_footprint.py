@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -63,3 +64,6 @@ async def test_a_server_at_work_counts_what_it_does(
     assert 'lepton_inference_cache_hits_total{endpoint="kept",version="1"} 2.0' in metrics
     assert 'lepton_inference_cache_misses_total{endpoint="kept",version="1"} 1.0' in metrics
     assert f"lepton_inference_cache_bytes{{{labels}}} 0.0" in metrics
+    assert f"lepton_inference_provider_share{{{with_provider}}} 1.0" in metrics
+    (size,) = re.findall(rf"lepton_inference_model_memory_bytes{{{labels}}} (\S+)", metrics)
+    assert float(size) >= len(models["scaler"](2))

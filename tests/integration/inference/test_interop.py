@@ -122,7 +122,8 @@ def test_grpcurl_by_reflection(grpcurl: str, server: InferenceServer, endpoint: 
     for symbol in ("inference.GRPCInferenceService", "inference.GRPCInferenceService.ModelInfer"):
         described = run(grpcurl, "-plaintext", server.address, "describe", symbol)
         assert "rpc ModelInfer ( .inference.ModelInferRequest )" in described
-    assert call("RepositoryIndex", {})["models"] == [{"name": endpoint, "version": "1", "state": "READY"}]
+    (model,) = call("RepositoryIndex", {})["models"]
+    assert (model["name"], model["version"], model["state"]) == (endpoint, "1", "READY")
     call("RepositoryModelLoad", {"model_name": endpoint})
     assert call("ModelReady", {"name": endpoint}) == {"ready": True}
     assert call("ModelMetadata", {"name": endpoint})["outputs"][0]["datatype"] == "FP32"

@@ -93,6 +93,9 @@ async def test_a_model_says_what_it_takes_and_gives(stub: Stub) -> None:
         ("echo", "BYTES", -1, 1),
     }
     assert (metadata.name, metadata.platform, [*metadata.versions]) == ("records", "onnxruntime_onnx", ["1"])
+    assert metadata.parameters["provider"].string_param == "CPUExecutionProvider"
+    assert metadata.parameters["provider_share"].double_param == 1
+    assert metadata.parameters["memory_bytes"].int64_param > 0
 
 
 async def test_a_model_says_how_it_is_served(stub: Stub) -> None:
@@ -102,6 +105,12 @@ async def test_a_model_says_how_it_is_served(stub: Stub) -> None:
     assert config.input[0] == config_pb.ModelInput(name="x", data_type=config_pb.TYPE_FP32, dims=[2])
     assert config.output[0] == config_pb.ModelOutput(name="y", data_type=config_pb.TYPE_FP32, dims=[2])
     assert config.instance_group[0].kind == config_pb.ModelInstanceGroup.KIND_CPU
+    assert config.instance_group[0].count == 1
+    assert {name: parameter.string_value for name, parameter in config.parameters.items()} == {
+        "provider": "CPUExecutionProvider",
+        "provider_share": "1.0",
+        "threads": "1",
+    }
     batching = config.dynamic_batching
     assert (batching.priority_levels, batching.default_priority_level) == (5, 3)
 
@@ -249,7 +258,7 @@ async def test_the_index_lists_every_version(stub: Stub, registry: Registry) -> 
         (m.name, m.version): (m.state, m.reason)
         for m in (await stub.RepositoryIndex(pb.RepositoryIndexRequest())).models
     }
-    assert index["scaler", "1"] == ("READY", "")
+    assert index["scaler", "1"] == ("READY", "CPUExecutionProvider runs 100% of it")
     assert index["broken", "1"] == ("UNAVAILABLE", status.reason)
     ready = (await stub.RepositoryIndex(pb.RepositoryIndexRequest(ready=True))).models
     assert "broken" not in {m.name for m in ready}

@@ -19,15 +19,24 @@ from lepton_common.errors import (
 from lepton_common.objects import ObjectStore
 from lepton_inference.artifacts import Artifacts
 from lepton_inference.batcher import BatchLimits
-from lepton_inference.catalogue import Catalogue, Endpoint, Version, check_model_name, check_model_version
+from lepton_inference.catalogue import (
+    Catalogue,
+    Endpoint,
+    Execution,
+    Version,
+    check_model_name,
+    check_model_version,
+)
 from lepton_inference.deployment import Deployment, State
 from lepton_inference.loader import Loader
+from lepton_inference.memory import MemoryBudget
 from lepton_inference.model import Model, RuntimeOptions
 from lepton_inference.repository import Repository
 from lepton_inference.routing import Route
 from lepton_inference.signature import Signature, Tensor, TensorSpec
 
 Publish = Callable[[int, float], Version]
+AS_USUAL = Execution()
 
 
 @pytest.fixture
@@ -42,10 +51,12 @@ async def repository(loader: Loader) -> AsyncIterator[Repository]:
     await repository.drain()
 
 
-def catalogue(*weights: tuple[Version, int], max_batch_size: int = 32) -> Catalogue:
+def catalogue(
+    *weights: tuple[Version, int], max_batch_size: int = 32, execution: Execution = AS_USUAL
+) -> Catalogue:
     """Endpoint `e` with these versions and their weights."""
     routes = tuple(Route(version.name, weight) for version, weight in weights)
-    endpoint = Endpoint("e", routes, max_batch_size=max_batch_size)
+    endpoint = Endpoint("e", routes, max_batch_size=max_batch_size, execution=execution)
     return Catalogue((endpoint,), {version.name: version for version, _ in weights})
 
 
@@ -262,10 +273,101 @@ async def test_batching_changes_without_loading(repository: Repository, publish:
     await serve(repository, (version, 1))
     model = repository.endpoint("e").find().model
     repository.apply(catalogue((version, 1), max_batch_size=7))
-    await asyncio.sleep(0.01)
-    assert repository.endpoint("e").find().limits.max_batch_size == 7
+    async with asyncio.timeout(30):
+        while repository.endpoint("e").find().limits.max_batch_size != 7:
+            assert await ask(repository.endpoint("e").find()) == 3
     assert repository.endpoint("e").find().model is model
     assert await ask(repository.endpoint("e").find()) == 3
+
+
+async def asked_until(repository: Repository, condition: Callable[[], bool]) -> list[float]:
+    """Asks four at a time until a condition holds, and gives the answers; none may fail."""
+    answers: list[float] = []
+
+    async def keep_asking() -> None:
+        while not condition():
+            answers.append(await ask(repository.endpoint("e").find()))
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(keep_asking())
+    return answers
+
+
+async def test_a_version_that_is_to_run_otherwise_is_swapped_without_a_failure(
+    repository: Repository, publish: Publish
+) -> None:
+    version = publish(1, 3)
+    await serve(repository, (version, 1))
+    earlier = repository.endpoint("e").find().model
+    repository.apply(catalogue((version, 1), execution=Execution(instances=3, threads=2)))
+    assert states(repository) == {"1": State.READY}
+    answers = await asked_until(repository, lambda: repository.endpoint("e").find().model is not earlier)
+    assert {*answers} == {3}
+    model = repository.endpoint("e").find().model
+    assert (model.instances, model.threads) == (3, 2)
+    assert await ask(repository.endpoint("e").find()) == 3
+
+
+async def test_a_version_made_anew_that_fails_leaves_the_old_one_serving(
+    repository: Repository, publish: Publish
+) -> None:
+    good = publish(1, 3)
+    broken = replace(publish(1, 5), signature=Signature(inputs=(TensorSpec("x", "INT64", (-1, 2)),)))
+    await serve(repository, (good, 1))
+    repository.apply(catalogue((broken, 1)))
+    endpoint = repository.endpoint("e")
+    answers = await asked_until(repository, lambda: bool(endpoint.find().reason))
+    assert {*answers} == {3}
+    (status,) = repository.report()["e"]
+    assert status.state is State.READY
+    assert status.reason.startswith("goes on as before: the inputs of the graph are x FP32")
+    repository.apply(catalogue((good, 1)))
+    await asked_until(repository, lambda: not endpoint.find().reason)
+
+
+async def test_a_swap_that_is_overtaken_ends_with_what_is_wanted_last(
+    repository: Repository, publish: Publish
+) -> None:
+    version = publish(1, 3)
+    await serve(repository, (version, 1))
+    for threads in (2, 3, 4):
+        repository.apply(catalogue((version, 1), execution=Execution(threads=threads)))
+        await asyncio.sleep(0)
+    endpoint = repository.endpoint("e")
+    answers = await asked_until(repository, lambda: endpoint.find().model.threads == 4)
+    assert {*answers} <= {3}
+
+
+async def test_a_version_that_does_not_fit_is_refused_and_comes_when_there_is_room(
+    publish: Publish, store: ObjectStore, tmp_path: Path
+) -> None:
+    # Of memory that nobody uses, so that the files alone count: there is room for one and a half.
+    first, second = publish(1, 3), publish(2, 5)
+    size = first.files["model.onnx"].size_bytes
+    loader = Loader(
+        Artifacts(store, tmp_path / "cache"),
+        RuntimeOptions(threads=1),
+        host_memory=MemoryBudget(size * 3 // 2, in_use=lambda: 0),
+    )
+    repository = Repository(loader.load, limits=BatchLimits())
+    await serve(repository, (first, 1), (second, 0))
+    assert states(repository) == {"1": State.READY, "2": State.FAILED}
+    (_, refused) = repository.report()["e"]
+    assert "models/scaler/versions/2 needs" in refused.reason
+    assert "are left" in refused.reason
+    assert await ask(repository.endpoint("e").find()) == 3
+    # In place of the first it does not fit either: that answers on.
+    await serve(repository, (second, 1))
+    assert await ask(repository.endpoint("e").find()) == 3
+    other = Endpoint("f", (Route(second.name, 1),))
+    repository.apply(Catalogue((other,), {second.name: second}))
+    async with asyncio.timeout(60):
+        while repository.endpoint("f").find().state is not State.READY:
+            repository.changed.clear()
+            await repository.changed.wait()
+    assert await ask(repository.endpoint("f").find()) == 5
+    await repository.drain()
 
 
 async def test_a_version_of_two_endpoints_is_loaded_once(repository: Repository, publish: Publish) -> None:
@@ -311,8 +413,12 @@ async def test_a_version_made_anew_under_its_old_name_is_loaded_anew(
     repository: Repository, publish: Publish
 ) -> None:
     await serve(repository, (publish(1, 3), 1))
-    await serve(repository, (publish(1, 5), 1))
-    assert await ask(repository.endpoint("e").find()) == 5
+    repository.apply(catalogue((publish(1, 5), 1)))
+    answers: list[float] = []
+    async with asyncio.timeout(30):
+        while not answers or answers[-1] != 5:
+            answers.append(await ask(repository.endpoint("e").find()))
+    assert {*answers} == {3, 5}
 
 
 async def test_unloading_holds_until_loading(repository: Repository, publish: Publish) -> None:
@@ -341,6 +447,25 @@ async def test_loading_tries_again_what_had_failed(
     store.put(blob.key, content)
     await repository.endpoint("e").load()
     assert await ask(repository.endpoint("e").find()) == 3
+
+
+async def test_loading_tries_again_what_could_not_take_the_place_of_another(
+    repository: Repository, publish: Publish, store: ObjectStore
+) -> None:
+    await serve(repository, (publish(1, 3), 1))
+    made_anew = publish(1, 5)
+    blob = made_anew.files["model.onnx"]
+    content = store.get(blob.key)
+    store.put(blob.key, b"damaged")
+    repository.apply(catalogue((made_anew, 1)))
+    endpoint = repository.endpoint("e")
+    await asked_until(repository, lambda: bool(endpoint.find().reason))
+    with pytest.raises(WrongState, match=r"versions/1 goes on as before: .* does not have"):
+        await endpoint.load()
+    assert await ask(endpoint.find()) == 3
+    store.put(blob.key, content)
+    await endpoint.load()
+    assert await ask(endpoint.find()) == 5
 
 
 async def test_a_store_that_is_away_is_asked_again(loader: Loader, publish: Publish) -> None:

@@ -52,7 +52,7 @@ Background = Callable[[], Coroutine[Any, Any, None]]
 """A coroutine function that runs beside the server."""
 
 Ready = Callable[[], Awaitable[object]]
-"""A coroutine function that returns when the server can do its work."""
+"""A coroutine function that returns when the server can do its work, or never can again."""
 
 # What still runs after the drain (an open reflection stream, the last bytes of an answer) gets this long.
 _STOP_SECONDS = 1.0
@@ -90,6 +90,8 @@ class Server:
         tasks: coroutine functions that run while it serves and are cancelled when it has drained.
         ready: awaited before health says of the services that they serve; calls are answered before, and
             of the server as a whole (the empty name) health says so at once. None: ready at once.
+        lost: awaited, too; when it returns, health says that nothing serves any more, the server as a whole
+            included, so that whoever watches over it sends nobody here and starts it anew. None: never.
         transport: what carries calls.
         workers: how many processes take the connections of `http2`, for this one to answer their calls. 0: it
             takes them itself.
@@ -102,6 +104,7 @@ class Server:
         *,
         tasks: Sequence[Background] = (),
         ready: Ready | None = None,
+        lost: Ready | None = None,
         transport: TransportName = "grpc",
         workers: int = 0,
     ) -> None:
@@ -109,8 +112,10 @@ class Server:
         self._transport_name = transport
         self._workers = workers
         self._services = tuple(services)
-        self._backgrounds = (*tasks, self._announce) if ready else tuple(tasks)
+        announcements = [self._announce] if ready else []
+        self._backgrounds = (*tasks, *announcements, *([self._give_up] if lost else []))
         self._ready = ready
+        self._lost = lost
         self._health = _Health()
         self._lifetime = Lifetime(settings.default_deadline_seconds)
         self._resources = ExitStack()
@@ -203,6 +208,14 @@ class Server:
         await self._set_ready(True)
         _LOG.info("ready")
 
+    async def _give_up(self) -> None:
+        """Says that nothing serves, once the server can never do its work again."""
+        assert self._lost is not None
+        await self._lost()
+        await self._set_ready(False)
+        await self._health.set(health.OVERALL_HEALTH, health_pb2.HealthCheckResponse.NOT_SERVING)
+        _LOG.error("lost: the server must be started anew")
+
     async def _set_ready(self, ready: bool) -> None:
         response = health_pb2.HealthCheckResponse
         for service in self._services:
@@ -262,6 +275,7 @@ async def serve(
     *,
     tasks: Sequence[Background] = (),
     ready: Ready | None = None,
+    lost: Ready | None = None,
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     transport: TransportName = "grpc",
     workers: int = 0,
@@ -273,6 +287,7 @@ async def serve(
         services: see `Server`.
         tasks: see `Server`. One that dies is logged and ends the process.
         ready: see `Server`.
+        lost: see `Server`.
         on_stop: awaited in order when the server has drained.
         transport: see `Server`.
         workers: see `Server`.
@@ -286,7 +301,9 @@ async def serve(
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, told_to_stop.set)
-    server = Server(settings, services, tasks=tasks, ready=ready, transport=transport, workers=workers)
+    server = Server(
+        settings, services, tasks=tasks, ready=ready, lost=lost, transport=transport, workers=workers
+    )
     try:
         address = await server.start()
         names = [service.descriptor.full_name for service in services]

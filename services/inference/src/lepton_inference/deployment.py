@@ -30,13 +30,15 @@ class State(enum.Enum):
 class Status:
     """What this server says of one version.
 
-    `reason` is why it is not ready; `provider` is the execution provider that really runs it.
+    `reason` is why it is not ready, or why one that is could not be replaced; `provider` is the execution
+    provider that really runs it, `provider_share` the share of its nodes there.
     """
 
     version: str
     state: State
     reason: str = ""
     provider: str = ""
+    provider_share: float = 0.0
 
 
 class Deployment:
@@ -59,8 +61,15 @@ class Deployment:
     @property
     def status(self) -> Status:
         """What is reported of it."""
-        provider = self._model.provider if self._model else ""
-        return Status(self.version.name, self.state, self.reason, provider)
+        status = Status(self.version.name, self.state, self.reason)
+        if self._model is None:
+            return status
+        return replace(status, provider=self._model.provider, provider_share=self._model.provider_share)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What its model takes; 0 without one."""
+        return self._model.memory_bytes if self._model else 0
 
     @property
     def queue_length(self) -> int:

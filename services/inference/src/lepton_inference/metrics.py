@@ -40,6 +40,16 @@ class ServingMetrics(Collector):
         ready = GaugeMetricFamily(
             "lepton_inference_ready", "1 when the version answers.", labels=(*_LABELS, "provider")
         )
+        share = GaugeMetricFamily(
+            "lepton_inference_provider_share",
+            "Share of the model's nodes that the provider runs.",
+            labels=(*_LABELS, "provider"),
+        )
+        memory = GaugeMetricFamily(
+            "lepton_inference_model_memory_bytes",
+            "Memory that the model was measured to take.",
+            labels=_LABELS,
+        )
         records = CounterMetricFamily(
             "lepton_inference_records", "Records that were answered.", labels=_LABELS
         )
@@ -56,13 +66,27 @@ class ServingMetrics(Collector):
             labels = (endpoint, deployment.version.number)
             statistics = deployment.statistics
             queue.add_metric(labels, deployment.queue_length)
-            ready.add_metric((*labels, deployment.status.provider), float(deployment.state is State.READY))
+            status = deployment.status
+            ready.add_metric((*labels, status.provider), float(status.state is State.READY))
+            share.add_metric((*labels, status.provider), status.provider_share)
+            memory.add_metric(labels, deployment.memory_bytes)
             records.add_metric(labels, statistics.records)
             for reason, count in [*statistics.failures.items()]:
                 failed.add_metric((*labels, reason), count)
             runs.add_metric(labels, statistics.run_count)
             seconds.add_metric(labels, statistics.run_ns / 1e9)
-        return (queue, ready, records, failed, runs, seconds, *self._cache(), *self._histograms())
+        return (
+            queue,
+            ready,
+            share,
+            memory,
+            records,
+            failed,
+            runs,
+            seconds,
+            *self._cache(),
+            *self._histograms(),
+        )
 
     def _cache(self) -> Iterable[Metric]:
         found = CounterMetricFamily(

@@ -1,35 +1,41 @@
-"""A model in ONNX Runtime: loaded, checked against what it is said to be, and tried out.
+"""A model in ONNX Runtime: loaded, checked against what it is said to be, and tried out."""
 
-The runtime falls back to the CPU without a word when the GPU it was asked for cannot be
-used; only the session itself tells which provider runs. So that is what is asked, reported,
-and refused where a GPU is required.
-"""
-
-import ctypes
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from lepton_common.errors import InvalidModel, WrongState
+from lepton_common.errors import InvalidModel, LeptonError, WrongState
+from lepton_inference import cuda
+from lepton_inference.binding import can_bind, must_bind, run_bound
+from lepton_inference.gpu import fatal_error, gpu_lost
+from lepton_inference.pinned import PinnedMemory
+from lepton_inference.sessions import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    GPU_PROVIDERS,
+    RUNTIME_ERRORS,
+    Device,
+    RuntimeOptions,
+    open_session,
+    provider_shares,
+)
 from lepton_inference.signature import Signature, TensorSpec, check_registered, may_batch
 from lepton_inference.tensors import DATATYPES, Array
 
-logger = logging.getLogger(__name__)
+__all__ = ["CPU_PROVIDER", "CUDA_PROVIDER", "Device", "Model", "RuntimeOptions", "load_model"]
 
-Device: TypeAlias = Literal["cpu", "cuda"]
-CPU_PROVIDER = "CPUExecutionProvider"
-CUDA_PROVIDER = "CUDAExecutionProvider"
+logger = logging.getLogger(__name__)
 
 MAX_WARM_UP_BYTES = 64 << 20
 """Bytes of the inputs of a batch that warms a model up: those of the largest request."""
 
-_BFLOAT16 = 16  # The number of the type in ONNX.
 _DATATYPES = {
     "tensor(bool)": "BOOL",
     "tensor(int8)": "INT8",
@@ -46,60 +52,71 @@ _DATATYPES = {
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
-# The runtime's errors have no base class of their own.
-_RUNTIME_ERRORS = tuple(
-    error for error in vars(runtime).values() if isinstance(error, type) and issubclass(error, Exception)
-)
-
-
-@dataclass(frozen=True)
-class RuntimeOptions:
-    """How sessions run.
-
-    `threads` is the number of cores one run may use, 0 for all. With `require_gpu` a model
-    that would run on the CPU is not loaded.
-    """
-
-    device: Device = "cpu"
-    threads: int = 0
-    require_gpu: bool = False
 
 
 class Model:
-    """A session that has answered once; `run` may be called from any thread."""
+    """Sessions of one graph, which have answered once; `instances` threads may call `run` at a time.
 
-    def __init__(self, session: ort.InferenceSession, classes: tuple[str, ...]) -> None:
-        self._session = session
+    On the CPU one session serves them all: it may run several times at once, and has the weights once. On a
+    GPU, where runs of one session wait for each other, each thread has a session to itself.
+
+    `provider` is what the session says that it runs on, `provider_share` the share of the graph's nodes that
+    it was really given, `memory_bytes` what the model was measured to take. `on_lost` is called when a run
+    shows that the GPU is lost.
+    """
+
+    def __init__(
+        self,
+        sessions: Sequence[ort.InferenceSession],
+        classes: tuple[str, ...],
+        *,
+        options: RuntimeOptions,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> None:
+        session = sessions[0]
+        self.sessions = list(sessions)
+        self.instances = options.instances
+        self.threads = options.threads
+        self.memory_bytes = 0
         self.provider: str = session.get_providers()[0]
+        self.provider_share = provider_shares(session).get(self.provider, 0.0)
         self.signature = Signature(
             inputs=tuple(map(_spec, session.get_inputs())),
             outputs=tuple(map(_spec, session.get_outputs())),
             classes=classes,
         )
         self._output_names = [spec.name for spec in self.signature.outputs]
-        self._has_bfloat16 = "BF16" in {
-            spec.datatype for spec in self.signature.inputs + self.signature.outputs
-        }
-        self.instances = 1
-        """How many threads may run it at a time."""
         self.batched = may_batch(
             (node.shape for node in session.get_inputs()), (node.shape for node in session.get_outputs())
         )
+        self._on_lost = on_lost
+        self._lost = ""
+        # Their places: sessions are in one list alone, and end when somebody empties it.
+        self._free: SimpleQueue[int] = SimpleQueue()
+        for place in range(len(self.sessions)):
+            self._free.put(place)
+        self._bound = must_bind(self.signature) or (self.on_gpu and can_bind(self.signature))
+        self._pinned = PinnedMemory(cuda.allocate_host, cuda.free_host) if self.on_gpu else None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU, if not all of it."""
+        return self.provider in GPU_PROVIDERS
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name.
 
         Raises:
             InvalidModel: the graph cannot compute these inputs.
+            GpuLost: the GPU is lost to this process.
         """
+        if len(self.sessions) == 1:
+            return self._run(self.sessions[0], inputs)
+        place = self._free.get()
         try:
-            if self._has_bfloat16:
-                return self._run_bound(inputs)
-            outputs = self._session.run(self._output_names, inputs)
-        except _RUNTIME_ERRORS as error:
-            logger.warning("model run failed", exc_info=error)
-            raise InvalidModel("the model cannot compute these inputs; the server's log says why") from error
-        return dict(zip(self._output_names, outputs, strict=True))
+            return self._run(self.sessions[place], inputs)
+        finally:
+            self._free.put(place)
 
     def try_out(self) -> None:
         """Runs records of zeros, and finds out whether records may really be put together.
@@ -121,14 +138,51 @@ class Model:
                 raise
             self.batched = False
 
-    def warm_up(self, records: int) -> None:
-        """Runs a batch of that size, so that the first real one finds memory and kernels ready.
+    def warm_up(self, records: int, *, runs: int = 1) -> None:
+        """Runs batches of that size, so that the first real one finds memory and kernels ready.
 
-        Of large records as many as a request can hold: an endpoint may allow more than there is memory for.
+        All instances run at once, as they may later. Of large records a batch has as many as a request can
+        hold: an endpoint may allow more than there is memory for.
+
+        Raises:
+            InvalidModel, GpuLost: see `run`.
         """
-        if self.batched:
-            one = sum(array.nbytes for array in self._zeros(1).values())
-            self.run(self._zeros(min(records, max(1, MAX_WARM_UP_BYTES // max(1, one)))))
+        if not self.batched or not runs:
+            return
+        one = sum(array.nbytes for array in self._zeros(1).values())
+        batch = self._zeros(min(records, max(1, MAX_WARM_UP_BYTES // max(1, one))))
+        if self.instances == 1:
+            for _ in range(runs):
+                self.run(batch)
+            return
+        sessions = self.sessions if len(self.sessions) > 1 else self.sessions * self.instances
+        with ThreadPoolExecutor(self.instances, thread_name_prefix="warm-up") as threads:
+            for _ in range(runs):
+                list(threads.map(partial(self._run, inputs=batch), sessions))
+
+    def _run(self, session: ort.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if self._lost:
+            raise gpu_lost()
+        try:
+            if self._bound:
+                return self._run_bound(session, inputs)
+            outputs = session.run(self._output_names, inputs)
+        except RUNTIME_ERRORS as error:
+            raise self._explain(error) from error
+        return dict(zip(self._output_names, outputs, strict=True))
+
+    def _run_bound(self, session: ort.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        records = len(inputs[self.signature.inputs[0].name]) if self.batched else None
+        return run_bound(session, self.signature, inputs, records=records, memory=self._pinned)
+
+    def _explain(self, error: Exception) -> LeptonError:
+        logger.warning("model run failed", exc_info=error)
+        if self.on_gpu and (reason := fatal_error(str(error))):
+            self._lost = reason
+            if self._on_lost:
+                self._on_lost(reason)
+            return gpu_lost()
+        return InvalidModel("the model cannot compute these inputs; the server's log says why")
 
     def _zeros(self, records: int) -> dict[str, Array]:
         inputs: dict[str, Array] = {}
@@ -140,63 +194,41 @@ class Model:
             inputs[spec.name] = np.full(shape, "", dtype) if dtype.hasobject else np.zeros(shape, dtype)
         return inputs
 
-    def _run_bound(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """`run` for models with bfloat16, whose values numpy can only carry as 16 bits."""
-        binding = self._session.io_binding()
-        values = []
-        for spec in self.signature.inputs:
-            array = np.ascontiguousarray(inputs[spec.name])
-            if spec.datatype == "BF16":
-                value = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
-            else:
-                value = ort.OrtValue.ortvalue_from_numpy(array)
-            binding.bind_ortvalue_input(spec.name, value)
-            values.append(value)
-        for spec in self.signature.outputs:
-            binding.bind_output(spec.name, "cpu")
-        self._session.run_with_iobinding(binding)
-        return {
-            spec.name: _bits(value) if spec.datatype == "BF16" else value.numpy()
-            for spec, value in zip(self.signature.outputs, binding.get_outputs(), strict=True)
-        }
 
-
-def load_model(path: Path, *, options: RuntimeOptions, registered: Signature) -> Model:
+def load_model(
+    path: Path,
+    *,
+    options: RuntimeOptions,
+    registered: Signature,
+    on_lost: Callable[[str], None] | None = None,
+) -> Model:
     """The model in an ONNX file, tried out.
 
     Raises:
         InvalidModel: the file is none, or its graph contradicts the `registered` signature or does not run.
-        WrongState: a GPU is required and would not run it.
+        WrongState: a GPU is required and would not run it, or has no room for all instances.
+        GpuLost: see `Model.run`.
     """
-    try:
-        session = ort.InferenceSession(path, _session_options(options), providers=_providers(options.device))
-    except _RUNTIME_ERRORS as error:
-        logger.warning("model load failed", exc_info=error)
-        raise InvalidModel(f"the runtime cannot load {path.name}; the server's log says why") from error
-    model = Model(session, registered.classes)
-    if options.require_gpu and model.provider != CUDA_PROVIDER:
-        raise WrongState(f"a GPU is required and the model would run on {model.provider}")
+    sessions = [open_session(path, options, on_lost=on_lost)]
+    provider = sessions[0].get_providers()[0]
+    while provider in GPU_PROVIDERS and len(sessions) < options.instances:
+        sessions.append(open_session(path, options, on_lost=on_lost))
+        if sessions[-1].get_providers()[0] != provider:
+            raise WrongState(f"{provider} has room for {len(sessions) - 1} of {options.instances} instances")
+    model = Model(sessions, registered.classes, options=options, on_lost=on_lost)
+    if options.require_gpu:
+        _check_on_gpu(model)
     check_registered(model.signature, registered)
     model.try_out()
     return model
 
 
-def _session_options(options: RuntimeOptions) -> ort.SessionOptions:
-    session_options = ort.SessionOptions()
-    session_options.intra_op_num_threads = options.threads
-    # Fatal ones only: every other error is raised, and told by who catches it.
-    session_options.log_severity_level = 4
-    # Threads that spin between runs take the cores from the server and from other models.
-    session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return session_options
-
-
-def _providers(device: Device) -> list[str]:
-    if device == "cuda":
-        ort.preload_dlls()
-        if CUDA_PROVIDER in ort.get_available_providers():
-            return [CUDA_PROVIDER, CPU_PROVIDER]
-    return [CPU_PROVIDER]
+def _check_on_gpu(model: Model) -> None:
+    """Refuses what the CPU alone would run, also where the runtime has a GPU and gives it nothing."""
+    if not model.on_gpu:
+        raise WrongState(f"a GPU is required and the model would run on {model.provider}")
+    if not GPU_PROVIDERS & provider_shares(model.sessions[0]).keys():
+        raise WrongState(f"a GPU is required and {model.provider} would run none of the model's nodes")
 
 
 def _spec(node: Any) -> TensorSpec:
@@ -205,9 +237,3 @@ def _spec(node: Any) -> TensorSpec:
         raise InvalidModel(f"{node.name!r} is {node.type}; only tensors can be served")
     shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
     return TensorSpec(node.name, datatype, shape)
-
-
-def _bits(value: Any) -> Array:
-    """The 16 bits of each element of a bfloat16 value, copied out of the runtime's memory."""
-    pointer = ctypes.cast(value.data_ptr(), ctypes.POINTER(ctypes.c_uint16))
-    return np.ctypeslib.as_array(pointer, shape=tuple(value.shape())).copy()

@@ -6,6 +6,7 @@ from lepton_common.errors import NotFound
 from lepton_inference.batcher import BatchLimits
 from lepton_inference.catalogue import Catalogue
 from lepton_inference.deployment import Deployment, State, Status
+from lepton_inference.gpu import Gpu
 from lepton_inference.serving import Load, ServedEndpoint
 
 
@@ -13,7 +14,7 @@ class Repository:
     """Endpoints by name. To be used from one event loop.
 
     `changed` is set whenever the state of a version changes; who waits for it clears it. `ready` is set for
-    good when `is_ready` has first been true.
+    good when `is_ready` has first been true. `is_lost` says that the server must be started anew.
     """
 
     def __init__(self, load: Load, *, limits: BatchLimits) -> None:
@@ -24,6 +25,7 @@ class Repository:
         self._retiring: set[asyncio.Task[None]] = set()
         self._known = False
         self._settled = False
+        self.is_lost = False
         self.changed = asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -31,10 +33,11 @@ class Repository:
     def is_ready(self) -> bool:
         """Whether requests are welcome: the first catalogue was worked through, and something answers.
 
-        A server on which every version failed is not ready; one that has nothing to serve is.
+        A server on which every version failed is not ready; one that has nothing to serve is. One that has
+        lost its GPU is not, whatever it could answer without: its place is another's.
         """
         states = {deployment.state for _, deployment in self.deployments()}
-        return self._settled and (not states or State.READY in states)
+        return self._settled and not self.is_lost and (not states or State.READY in states)
 
     def apply(self, catalogue: Catalogue) -> None:
         """Serves what the catalogue says from now on; loading goes on in the background."""
@@ -72,6 +75,14 @@ class Repository:
     def report(self) -> dict[str, list[Status]]:
         """What this server says of the versions of every endpoint."""
         return {name: endpoint.report() for name, endpoint in sorted(self._endpoints.items())}
+
+    async def follow(self, gpu: Gpu) -> None:
+        """Ends what runs on the GPU when that is lost, and is not ready from then on."""
+        await gpu.lost.wait()
+        self.is_lost = True
+        for endpoint in self._endpoints.values():
+            endpoint.lose_gpu(gpu.reason)
+        self._on_change()
 
     async def drain(self) -> None:
         """Ends all endpoints; what they had taken is answered."""

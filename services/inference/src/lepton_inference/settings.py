@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lepton_common.settings import ClientSettings, ObjectStoreSettings, ServerSettings
-from lepton_inference.model import Device
+from lepton_inference.sessions import Device
 
 
 class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
@@ -18,7 +18,7 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     """`host:port` of the registry."""
 
     run_directory: Path
-    """Folder of this server alone: model files, and what the registry said last."""
+    """Folder of this server alone: model files, TensorRT's engines, and what the registry said last."""
 
     replica: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", min_length=1)
     """Id of this server, unique among those that live."""
@@ -30,10 +30,16 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     """`host:port` where clients reach the servers of its pool. Empty: clients are not told."""
 
     device: Device = "cpu"
-    """Where models run."""
+    """Where models run, if their endpoints do not say."""
 
     require_gpu: bool = False
     """Whether a model that would run on the CPU is refused."""
+
+    model_memory_bytes: int = Field(default=0, ge=0)
+    """Bytes of memory that models may take together. 0: what the container's limit leaves, if it has one."""
+
+    model_gpu_memory_bytes: int = Field(default=0, ge=0)
+    """Bytes of the GPU's memory that models may take together. 0: nine tenths of what is free at first."""
 
     transport: Literal["grpc", "http2"] = "http2"
     """What carries calls: Lepton's own server, or gRPC's, which answers the same and costs more."""
@@ -44,7 +50,7 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     alone."""
 
     threads: int = Field(default=0, ge=0)
-    """Cores that one run of a model may use. 0: all."""
+    """Cores that one run of a model may use, if its endpoint does not say. 0: all."""
 
     max_queue_requests: int = Field(default=1024, gt=0)
     """Requests that may wait for one version."""

@@ -136,6 +136,7 @@ async def start(
         *services: Service,
         tasks: Sequence[Background] = (),
         ready: Ready | None = None,
+        lost: Ready | None = None,
         **settings: Any,
     ) -> Server:
         server = Server(
@@ -143,6 +144,7 @@ async def start(
             services or [first.service],
             tasks=tasks,
             ready=ready,
+            lost=lost,
             **TRANSPORTS[transport],
         )
         return await cleanup.enter_async_context(server)

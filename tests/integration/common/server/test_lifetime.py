@@ -97,6 +97,22 @@ class TestReadiness:
         may_serve.set()
         assert (await watch.read()).status == SERVING
 
+    async def test_a_server_that_is_lost_says_so_of_all_of_it(
+        self, start: Any, stub_to: Any, cleanup: Any
+    ) -> None:
+        lost = asyncio.Event()
+        server = await start(lost=lost.wait)
+        health = HealthStub(await cleanup.enter_async_context(grpc.aio.insecure_channel(server.address)))
+        names = ("", "lepton.dataset.v1.DatasetService")
+        watches = [health.Watch(health_pb2.HealthCheckRequest(service=name)) for name in names]
+
+        assert [(await watch.read()).status for watch in watches] == [SERVING, SERVING]
+        lost.set()
+        assert [(await watch.read()).status for watch in watches] == [NOT_SERVING, NOT_SERVING]
+        # Clients of ours look at health, and turn to another server.
+        with pytest.raises(grpc.aio.AioRpcError, match="backend unhealthy"):
+            await (await stub_to(server.address)).GetDataset(GET)
+
 
 class TestHealthPort:
     @pytest.fixture

@@ -129,6 +129,7 @@ def encode_status(status: Status) -> endpoint_pb2.ServingStatus:
         state=_STATES[status.state],
         reason=status.reason,
         provider=status.provider,
+        provider_share=status.provider_share,
     )
 
 

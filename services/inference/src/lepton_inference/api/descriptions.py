@@ -8,7 +8,7 @@ from inference import model_config_pb2 as config_pb
 from lepton_inference.batcher import BatchLimits
 from lepton_inference.catalogue import MODEL_FILE
 from lepton_inference.deployment import Deployment, State, Status
-from lepton_inference.model import CUDA_PROVIDER
+from lepton_inference.model import Model
 from lepton_inference.queued import DEFAULT_PRIORITY, PRIORITIES
 from lepton_inference.signature import TensorSpec
 from lepton_inference.statistics import Duration, Statistics
@@ -38,6 +38,7 @@ def model_metadata(name: str, deployment: Deployment, *, versions: Iterable[str]
         platform=PLATFORM,
         inputs=map(_tensor_metadata, signature.inputs),
         outputs=map(_tensor_metadata, signature.outputs),
+        parameters=_what_runs(deployment.model),
     )
 
 
@@ -45,8 +46,7 @@ def model_config(name: str, deployment: Deployment, *, versions: Iterable[str]) 
     """How the model is served, in the words of the configuration extension."""
     model, limits = deployment.model, deployment.limits
     skip = int(model.batched)
-    on_gpu = model.provider == CUDA_PROVIDER
-    kind = config_pb.ModelInstanceGroup.KIND_GPU if on_gpu else config_pb.ModelInstanceGroup.KIND_CPU
+    kind = config_pb.ModelInstanceGroup.KIND_GPU if model.on_gpu else config_pb.ModelInstanceGroup.KIND_CPU
     return config_pb.ModelConfig(
         name=name,
         platform=PLATFORM,
@@ -64,9 +64,14 @@ def model_config(name: str, deployment: Deployment, *, versions: Iterable[str]) 
             for spec in model.signature.outputs
         ],
         dynamic_batching=_dynamic_batching(limits) if model.batched else None,
-        instance_group=[config_pb.ModelInstanceGroup(name=f"{name}_0", kind=kind, count=1)],
+        instance_group=[config_pb.ModelInstanceGroup(name=f"{name}_0", kind=kind, count=model.instances)],
         default_model_filename=MODEL_FILE,
         response_cache=config_pb.ModelResponseCache(enable=deployment.cache is not None),
+        parameters={
+            "provider": config_pb.ModelParameter(string_value=model.provider),
+            "provider_share": config_pb.ModelParameter(string_value=str(model.provider_share)),
+            "threads": config_pb.ModelParameter(string_value=str(model.threads)),
+        },
     )
 
 
@@ -76,7 +81,7 @@ def index_entry(name: str, status: Status) -> pb.RepositoryIndexResponse.ModelIn
         name=name,
         version=status.version.rpartition("/")[2],
         state=_INDEX_STATES[status.state],
-        reason=status.reason,
+        reason=status.reason or _runs_on(status),
     )
 
 
@@ -109,6 +114,19 @@ def model_statistics(name: str, deployment: Deployment) -> pb.ModelStatistics:
             for records, stages in sorted(statistics.runs.items())
         ],
     )
+
+
+def _what_runs(model: Model) -> dict[str, pb.InferParameter]:
+    return {
+        "provider": pb.InferParameter(string_param=model.provider),
+        "provider_share": pb.InferParameter(double_param=model.provider_share),
+        "memory_bytes": pb.InferParameter(int64_param=model.memory_bytes),
+    }
+
+
+def _runs_on(status: Status) -> str:
+    """Which provider runs how much of a model."""
+    return f"{status.provider} runs {status.provider_share:.0%} of it" if status.provider else ""
 
 
 def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

@@ -80,8 +80,8 @@ class InferenceServicer(SharedMemoryServicer):
         self._repository = repository
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
-        """A process that answers is alive."""
-        return pb.ServerLiveResponse(live=True)
+        """A process that answers is alive, unless it must be started anew to do its work."""
+        return pb.ServerLiveResponse(live=not self._repository.is_lost)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
         """Ready when the first endpoints have been loaded."""

@@ -270,6 +270,7 @@ class ServingStatus(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
+    PROVIDER_SHARE_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """`models/{model}/versions/{version}`."""
     replica: _builtins.str
@@ -280,6 +281,8 @@ class ServingStatus(_message.Message):
     """Why not, for a person."""
     provider: _builtins.str
     """The execution provider that really runs it. Example: "CPUExecutionProvider"."""
+    provider_share: _builtins.float
+    """The share of the model's nodes that this provider runs, from 0 to 1."""
     def __init__(
         self,
         *,
@@ -288,10 +291,11 @@ class ServingStatus(_message.Message):
         state: Global___ServingState.ValueType = ...,
         reason: _builtins.str = ...,
         provider: _builtins.str = ...,
+        provider_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "provider", b"provider", "reason", b"reason", "replica", b"replica", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "provider", b"provider", "provider_share", b"provider_share", "reason", b"reason", "replica", b"replica", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
