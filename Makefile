@@ -116,6 +116,10 @@ test-demo: setup ## Run the demo and check the figures that it must reach
 test-cluster: setup build/tools/helm3 ## Test on the cluster that KUBECONFIG names, which has the images of `make test-images`
 	pytest -m cluster --log-cli-level INFO --durations 12 tests/cluster
 
+.PHONY: bench-inference_storms
+bench-inference_storms: setup ## Measure what holds of the inference service under storms (tests/storms)
+	python -m tests.storms
+
 bench-%: setup ## Measure what tests/benchmarks/%.py measures
 	python tests/benchmarks/$*.py
 

@@ -4,10 +4,8 @@ import os
 import socket
 import sys
 
-import uvloop
-
-from lepton_http2.relay.process import run_front
+from lepton_http2.relay.process import run
 
 if __name__ == "__main__":
-    uvloop.run(run_front(socket.socket(fileno=int(sys.argv[1])), make_tls=lambda orders: None))
+    run(socket.socket(fileno=int(sys.argv[1])), make_tls=lambda orders: None)
     os._exit(0)

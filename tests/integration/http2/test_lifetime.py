@@ -16,7 +16,7 @@ import pytest
 
 from lepton_http2 import frames
 from lepton_http2.errors import ErrorCode
-from lepton_http2.grpc import Call, Options, direct, server_streaming, unary
+from lepton_http2.grpc import Call, Options, StatusCode, bidirectional, direct, server_streaming, unary
 
 from .peer import Peer
 
@@ -35,6 +35,11 @@ def echo(call: Call, request: bytes) -> bytes:
 async def sleep(call: Call, request: bytes) -> bytes:
     await asyncio.sleep(float(request))
     return request
+
+
+async def repeat(call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        yield request
 
 
 async def endless(call: Call, request: bytes) -> AsyncIterator[bytes]:
@@ -175,6 +180,40 @@ def test_a_client_that_does_not_go_on_is_let_go(serve: Serve, options: Options, 
         peer = Peer(connection, greeting=sent)
         assert peer.goaway() == ErrorCode.ENHANCE_YOUR_CALM
         assert peer.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("handler", "sent"),
+    [
+        pytest.param("of one message", b"", id="nothing"),
+        pytest.param("of one message", b"\0\0\0\1\0he", id="half a message"),
+        pytest.param("of a stream", b"\0\0\0\1\0he", id="half a message of a stream"),
+    ],
+)
+def test_a_request_that_does_not_come_to_an_end_is_ended(serve: Serve, handler: str, sent: bytes) -> None:
+    """However often something comes of it."""
+    method = direct(PATH, echo) if handler == "of one message" else bidirectional(PATH, repeat)
+    served = serve([method], Options(request_seconds=1.0))
+    with served.socket() as connection:
+        peer = Peer(connection)
+        peer.call(1, body=sent, end=False)
+        over = threading.Event()
+
+        def trickle() -> None:
+            while sent and not over.wait(0.05):
+                peer.send(frames.frame(frames.DATA, 0, 1, b"x"))
+
+        trickling = threading.Thread(target=trickle)
+        trickling.start()
+        try:
+            _, _, trailers = peer.answer(1)
+        finally:
+            over.set()
+            trickling.join(30)
+        assert trailers[b"grpc-status"] == b"%d" % StatusCode.DEADLINE_EXCEEDED
+        assert served.server.calls == served.server.buffered_bytes == 0
+        peer.call(3, body=HELLO)
+        assert peer.answer(3)[1] == HELLO
 
 
 @pytest.mark.parametrize("windows", ["small", "large"])

@@ -326,6 +326,20 @@ async def test_memory_and_descriptors_of_dead_fronts_are_free(open_channel: Open
     assert counts[-1][1] <= counts[0][1] + 2
 
 
+async def test_clients_that_are_asked_to_leave_are_answered_all_the_same(
+    open_channel: Open, handlers: Handlers, fronts: Fronts
+) -> None:
+    channel = await open_channel()
+    call = asyncio.ensure_future(channel.unary_unary("/test/Wait")(b"here"))
+    await until(lambda: handlers.begun == 1)
+    fronts.leave()
+    # The client connects anew for its next call.
+    await until(lambda: channel.get_state() is not grpc.ChannelConnectivity.READY)
+    assert await channel.unary_unary("/test/Echo")(b"x", wait_for_ready=True) == b"x"
+    handlers.go_on.set()
+    assert await call == b"here"
+
+
 async def test_a_drain_answers_the_calls_that_came(
     open_channel: Open, handlers: Handlers, fronts: Fronts, port: int
 ) -> None:

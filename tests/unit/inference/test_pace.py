@@ -127,10 +127,17 @@ def test_the_quick_bound_is_one(
 ) -> None:
     """Whatever the runs were: no request that the full estimate refuses passes by the quick one."""
     pace = Pace(full=full, instances=instances)
-    now = ran(pace, *[(min(size, full), seconds) for size, seconds in runs])
+    now = ran(pace, *runs)
     elapsed = elapsed if running else 0.0
     estimate = pace.answer_seconds(
-        records, ahead=int(share * others), running=min(running, full), elapsed=elapsed, now=now
+        records, ahead=int(share * others), running=running, elapsed=elapsed, now=now
     )
-    assert 0 < estimate <= 1.000001 * pace.longest_seconds(records + others, elapsed=elapsed)
+    assert 0 < estimate <= 1.000001 * pace.longest_seconds(records + others + running, elapsed=elapsed)
     assert pace.run_seconds(records, now=now) > 0
+
+
+def test_one_large_request_does_not_stand_for_the_batches_that_follow() -> None:
+    pace = Pace(full=4)
+    now = ran(pace, *[(4, 0.01)] * 50, (400, 1.0))
+    longest = pace.answer_seconds(4, ahead=0, running=0, elapsed=0.0, now=now)
+    assert pace.answer_seconds(1, ahead=0, running=0, elapsed=0.0, now=now) == longest

@@ -67,7 +67,7 @@ class Service:
     for each call. They must answer as the servicer would."""
 
     quiet: frozenset[str] = frozenset()
-    """Names of methods whose successes are logged at DEBUG alone."""
+    """Names of methods whose calls are logged at DEBUG alone if they succeed, or find no time."""
 
     def quick_paths(self) -> Iterable[tuple[str, Quick]]:
         """The functions of `quick`, by the paths of their methods."""

@@ -248,6 +248,7 @@ class Server:
         if path is not None and path.exists() and path.read_text(encoding="utf-8") == self.address:
             path.unlink(missing_ok=True)
         await self._health.enter_graceful_shutdown()
+        transport.leave()
         await self._lifetime.drain(self._settings.drain_seconds)
         self._health.end_watches()
         await transport.stop(_STOP_SECONDS)

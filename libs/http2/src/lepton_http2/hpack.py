@@ -292,8 +292,8 @@ def _write_integer(block: bytearray, first: int, prefix: int, value: int) -> Non
 
 
 def _write_string(block: bytearray, text: bytes, *, compress: bool) -> None:
-    size = huffman.encoded_bytes(text)
-    if compress and size < len(text):
+    size = huffman.encoded_bytes(text) if compress else len(text)
+    if size < len(text):
         _write_integer(block, 0x80, 0x7F, size)
         block += huffman.encode(text)
     else:

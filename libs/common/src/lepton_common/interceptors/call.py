@@ -1,5 +1,6 @@
 """One call, as the stages around it see it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ class Method:
     server_streaming: bool
 
     quiet: bool = False
-    """Whether calls that succeed are logged at DEBUG alone: there are thousands a second."""
+    """Whether calls that succeed, or find no time, are logged at DEBUG alone: thousands come in a second."""
 
     @property
     def kind(self) -> str:
@@ -57,6 +58,18 @@ class Call:
     request_id: str
     identity: Identity = ANYONE
     code: Code = Code.OK
+    reader: asyncio.Task[Any] | None = None
+    """What waits for the next request of a stream, while it does."""
+    reads_no_more: bool = False
+    """Whether no more requests of a stream are taken."""
+    cut_short: bool = False
+    """Whether there might have been more of them."""
+
+    def end_requests(self) -> None:
+        """Takes no more requests of a stream: for its handler they end, and it answers those it was given."""
+        self.reads_no_more = True
+        if self.reader is not None:
+            self.reader.cancel()
 
     def metadata(self, key: str) -> str:
         """Gives the caller's last text metadata of this key; empty if there is none."""

@@ -1,5 +1,6 @@
 """The stages around every handler: one form for the four kinds of them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -107,7 +108,7 @@ class CallChain(grpc.aio.ServerInterceptor):
 
 
 async def _answer(behaviour: Any, received: Any, call: Call, *, read: Callable[[bytes], Any]) -> Any:
-    request = _each(received, read) if call.method.client_streaming else read(received)
+    request = _each(call, received, read) if call.method.client_streaming else read(received)
     answer = behaviour(request, call.context)
     if not isinstance(answer, AsyncGenerator):
         return await answer
@@ -117,9 +118,25 @@ async def _answer(behaviour: Any, received: Any, call: Call, *, read: Callable[[
     return None
 
 
-async def _each(received: AsyncIterator[bytes], read: Callable[[bytes], Any]) -> AsyncIterator[Any]:
-    async for data in received:
+async def _each(
+    call: Call, received: AsyncIterator[bytes], read: Callable[[bytes], Any]
+) -> AsyncIterator[Any]:
+    messages = aiter(received)
+    while not call.reads_no_more:
+        call.reader = task = asyncio.current_task()
+        try:
+            data = await anext(messages)
+        except StopAsyncIteration:
+            return
+        except asyncio.CancelledError:
+            # Cancelled by `end_requests` alone: the handler goes on.
+            if not call.reads_no_more or task is None or task.uncancel():
+                raise
+            break
+        finally:
+            call.reader = None
         yield read(data)
+    call.cut_short = True
 
 
 async def _refuse(request: Any, context: Any) -> None:

@@ -55,16 +55,20 @@ class Lifetime:
             return await proceed()
         if self._draining:
             self._refused_at = asyncio.get_running_loop().time()
-            raise ShuttingDown("the server is shutting down; call again")
+            raise _not_taken()
         limit = asyncio.timeout(self._limit_seconds(call))
         try:
             async with limit:
                 self._in_flight[call] = limit
                 try:
-                    return await proceed()
+                    answer = await proceed()
                 finally:
                     del self._in_flight[call]
                     self._changed.set()
+                if call.cut_short:
+                    # What it read is answered. What it did not read is to be sent again.
+                    raise _not_taken()
+                return answer
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -112,6 +116,8 @@ class Lifetime:
     async def drain(self, seconds: float, *, cut_seconds: float = 2.0) -> None:
         """Refuses new calls, ends endless ones, and waits for the others, and until no new ones come.
 
+        Of a stream of requests that are answered one by one no more are taken; those that were are answered.
+
         Callers have heard by then that they should go elsewhere; a call that comes while gRPC itself shuts
         down would be cut off instead of refused, and not be made again.
 
@@ -121,6 +127,9 @@ class Lifetime:
         """
         self._draining = True
         self._end([call for call in self._in_flight if call.method.endless])
+        for stream in self._in_flight:
+            if stream.method.client_streaming and stream.method.server_streaming:
+                stream.end_requests()
         await self._wait_until_idle(seconds)
         self._end(list(self._in_flight))
         for call in list(self._taskless):
@@ -153,6 +162,10 @@ class Lifetime:
                     await self._changed.wait()
         except TimeoutError:
             return
+
+
+def _not_taken() -> ShuttingDown:
+    return ShuttingDown("the server is shutting down; call again")
 
 
 def _cut_off() -> ShuttingDown:

@@ -27,6 +27,12 @@ class Transport(Protocol):
     async def start(self) -> None:
         """Begins to answer what comes to the address."""
 
+    def leave(self) -> None:
+        """Asks the clients that are there to make their next calls elsewhere, where that can be said.
+
+        Calls that come all the same reach their handlers.
+        """
+
     async def stop(self, seconds: float) -> None:
         """Lets go of the address, and ends connections: those with calls after this time at the latest.
 

@@ -58,6 +58,9 @@ class AioTransport:
         """See `Transport.start`."""
         await self._server.start()
 
+    def leave(self) -> None:
+        """See `Transport.leave`. This server says it only when it stops, and then refuses what comes."""
+
     async def stop(self, seconds: float) -> None:
         """See `Transport.stop`."""
         await self._server.stop(seconds)

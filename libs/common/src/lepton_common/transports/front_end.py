@@ -11,12 +11,10 @@ import ssl
 import sys
 from pathlib import Path
 
-import uvloop
-
 from lepton_common.telemetry.logs import configure_logging
 from lepton_common.transports.http2_tls import reloading_context
 from lepton_http2.relay.orders import Orders
-from lepton_http2.relay.process import run_front
+from lepton_http2.relay.process import run
 
 
 def _prepare(orders: Orders) -> ssl.SSLContext | None:
@@ -31,7 +29,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     status = 0
     try:
-        uvloop.run(run_front(control, make_tls=_prepare))
+        run(control, make_tls=_prepare)
     except Exception:
         logging.getLogger(__name__).exception("a front process could not go on")
         status = 1

@@ -101,6 +101,11 @@ class Http2Transport:
         self._server = Server(self._methods(), server_options(self._settings))
         await self._server.listen_on(self._socket, tls=self._context)
 
+    def leave(self) -> None:
+        """See `Transport.leave`."""
+        if self._server is not None:
+            self._server.leave()
+
     async def stop(self, seconds: float) -> None:
         """See `Transport.stop`."""
         if self._server is not None:
@@ -159,6 +164,7 @@ def server_options(settings: ServerSettings) -> Options:
     return Options(
         max_message_bytes=settings.max_message_bytes,
         max_buffered_bytes=_MESSAGES_HELD * settings.max_message_bytes,
+        request_seconds=settings.default_deadline_seconds,
         # As `aio` has it: finds out about clients that vanished in the middle of a watch.
         keepalive_seconds=60.0,
         keepalive_timeout_seconds=20.0,

@@ -22,7 +22,7 @@ from lepton_common.request_id import KEY, REQUEST_ID, accept, make_up
 from lepton_common.settings import ServerSettings
 from lepton_common.telemetry.metrics import CALLS
 from lepton_common.transports.http2_context import certificate_properties, check_size, peer_name
-from lepton_http2.grpc import Call, RpcError, StatusCode, trailers_block
+from lepton_http2.grpc import Call, RpcError, StatusCode, error_block, trailers_block
 
 First = Callable[[Call, bytes | memoryview], bool]
 """What `lepton_http2.grpc.unary` asks first."""
@@ -33,6 +33,9 @@ _AUTHORIZATION = b"authorization"
 # The trailers of a success end with the length of the request id, one octet for all ids that are taken,
 # and the id itself: what is in front of them is always the same.
 _TRAILERS = trailers_block(StatusCode.OK, metadata=[(KEY, "id")]).removesuffix(b"\x02id")
+# The same for those of a refusal. So many of them are kept.
+_MOST_REFUSALS = 256
+_REFUSALS: dict[tuple[type[LeptonError], str, float | None], bytes] = {}
 
 
 def gates(
@@ -139,7 +142,7 @@ class _QuickCall:
         if len(message) > gate.max_message_bytes:
             self._refuse_size(message)
         else:
-            self._call.reply(message, trailers=b"%b%c%b" % (_TRAILERS, len(request_id), request_id.encode()))
+            self._call.reply(message, trailers=_TRAILERS + _value(request_id))
         self._finish(_OK)
 
     def end(self, error: BaseException) -> None:
@@ -148,13 +151,7 @@ class _QuickCall:
             return
         if not isinstance(error, LeptonError):
             error = unexpected(error, gate.method, self._request_id)
-        status = fitting_status(error)
-        self._call.abort(
-            status.code,
-            status.message,
-            details=status.SerializeToString(),
-            metadata=trailing_metadata(error, self._request_id),
-        )
+        self._call.refuse(_refusal(error) + _value(self._request_id))
         self._finish(error.code)
         if self.on_cancel is not None:
             self.on_cancel()
@@ -193,3 +190,29 @@ class _QuickCall:
             token = REQUEST_ID.set(self._request_id)
             log_call(gate.method, code, seconds, caller=self._caller, peer=partial(peer_name, self._call))
             REQUEST_ID.reset(token)
+
+
+def _refusal(error: LeptonError) -> bytes:
+    """The answer of a refusal, up to the request id. A server with too much to do says the same to most."""
+    if error.metadata or error.violations:
+        return _encode_refusal(error)
+    said = (type(error), error.message, error.retry_after_seconds)
+    block = _REFUSALS.get(said)
+    if block is None:
+        if len(_REFUSALS) >= _MOST_REFUSALS:
+            _REFUSALS.clear()
+        block = _REFUSALS[said] = _encode_refusal(error)
+    return block
+
+
+def _encode_refusal(error: LeptonError) -> bytes:
+    status = fitting_status(error)
+    # The request id is the first of the metadata, and goes behind the others here.
+    _, *metadata = trailing_metadata(error, "")
+    block = error_block(status.code, status.message, status.SerializeToString(), (*metadata, (KEY, "id")))
+    return block.removesuffix(b"\x02id")
+
+
+def _value(request_id: str) -> bytes:
+    """A request id as a header value, behind its name."""
+    return b"%c%b" % (len(request_id), request_id.encode())

@@ -55,6 +55,11 @@ class WorkersTransport(Http2Transport):
         assert self._fronts is not None and self._socket is not None
         self._fronts.accept(self._socket)
 
+    def leave(self) -> None:
+        """See `Transport.leave`."""
+        if self._fronts is not None:
+            self._fronts.leave()
+
     async def stop(self, seconds: float) -> None:
         """See `Transport.stop`."""
         if self._fronts is not None:

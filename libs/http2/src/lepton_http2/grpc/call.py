@@ -66,6 +66,8 @@ class Call(Stream):
     reassembly: Reassembly | None = None
     inbox: deque[tuple[bytes, int, bool]] | None = None
     """Messages that the handler has not taken, what each had on the wire, and whether it was compressed."""
+    unfinished_since: tuple[float, int] | None = None
+    """When a message was first seen not to be whole, of `time.monotonic`, and which it was."""
     _plain = True
     """Whether an answer needs no more than a message and OK."""
     _initial: tuple[tuple[str, str | bytes], ...] = ()
@@ -167,6 +169,14 @@ class Call(Stream):
             outbound.headers(self, error_block(code, message, details, metadata), end=True)
         self.connection.flush_soon()
 
+    def refuse(self, block: bytes) -> None:
+        """Ends a call, of which nothing was sent, with what `error_block` made. Encoded beforehand: under
+        overload most calls are refused, in the same words. Nothing happens if nobody waits any more.
+        """
+        if not self.answered:
+            self.connection.outbound.headers(self, block, end=True)
+            self.connection.flush_soon()
+
     async def send(self, message: bytes) -> None:
         """Sends one of many messages; waits while the caller takes none.
 
@@ -260,6 +270,18 @@ class Call(Stream):
         if self.reassembly is not None and not self.reassembly.complete:
             raise RpcError(StatusCode.INTERNAL, "the request ends within a message")
         _set(self._reader)
+
+    def is_late(self, now: float, *, limit_seconds: float) -> bool:
+        """Whether a message that should be whole by now is not. To be asked from time to time."""
+        reassembly = self.reassembly
+        whole = self.head.method.takes_stream and (reassembly is None or reassembly.complete)
+        if self.ended or self.answered or whole:
+            self.unfinished_since = None
+            return False
+        number = 0 if reassembly is None else reassembly.messages
+        if self.unfinished_since is None or self.unfinished_since[1] != number:
+            self.unfinished_since = now, number
+        return now - self.unfinished_since[0] > limit_seconds
 
     def only_message(self) -> bytes:
         """The message of a request that has ended, and should have one.

@@ -29,6 +29,8 @@ class Reassembly:
         self._parts: list[bytes | memoryview] = []
         self.buffered_bytes = 0
         """What is here of a message that is not whole, its prefix included."""
+        self.messages = 0
+        """How many have begun."""
         self._needed = PREFIX_BYTES
         self._compressed: int | None = None
 
@@ -55,6 +57,7 @@ class Reassembly:
             self.buffered_bytes += len(payload)
 
     def _begin(self, whole: bytes) -> tuple[int, int]:
+        self.messages += 1
         compressed, size = read_prefix(whole)
         if compressed > 1:
             raise RpcError(StatusCode.INTERNAL, "the prefix of a message has unknown flags")

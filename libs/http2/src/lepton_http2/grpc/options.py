@@ -48,6 +48,10 @@ class Options:
     stall_seconds: float = 60.0
     """How long a client may leave a frame incomplete, or take nothing of what it asked for."""
 
+    request_seconds: float = 60.0
+    """How long a client may take to send a message that it has begun, or the only one of a call, to the
+    second: what has come of it lies in memory. The call ends with DEADLINE_EXCEEDED."""
+
     idle_seconds: float = 0.0
     """How long a connection may be without a call."""
 

@@ -157,6 +157,7 @@ class ServerProtocol(asyncio.Protocol):
         if transport is None:
             return
         self._look(now, transport)
+        session.end_late(now)
         stall = options.stall_seconds or math.inf
         if now - self._taken > stall:
             # What is left cannot be written either.

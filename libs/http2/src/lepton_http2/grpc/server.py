@@ -109,6 +109,14 @@ class Server:
         name = listener.sockets[0].getsockname()
         return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)
 
+    def leave(self) -> None:
+        """Asks the clients that are there to go elsewhere.
+
+        What they ask until they have heard of it is answered. Others may still come, until `drain`.
+        """
+        for connection in list(self._connections):
+            connection.drain()
+
     async def drain(self, grace_seconds: float | None = None) -> None:
         """Stops: takes no more connections, answers the calls that came, and ends.
 

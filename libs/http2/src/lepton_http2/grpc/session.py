@@ -110,6 +110,16 @@ class Session(Connection, Handling):
         for call in list(self.streams.values()):
             call.drained()
 
+    def end_late(self, now: float) -> None:
+        """Ends the calls whose requests take too long to come."""
+        limit = self.options.request_seconds
+        for call in list(self.streams.values()) if limit else ():
+            assert isinstance(call, Call)
+            if call.is_late(now, limit_seconds=limit):
+                self._refuse(
+                    call, RpcError(StatusCode.DEADLINE_EXCEEDED, "the request took too long to come")
+                )
+
     # The life of a call.
 
     def _begin(self, call: Call, now: float) -> None:

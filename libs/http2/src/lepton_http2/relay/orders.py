@@ -2,7 +2,8 @@
 
 The socket keeps messages apart (SOCK_SEQPACKET). The first one to the front brings `Orders` and descriptors.
 The front says READY when it can accept connections. It does when the back says ACCEPT and brings the socket
-that listens, until it says DRAIN. When one of the two ends, the other reads the end of the socket.
+that listens; LEAVE asks the clients to go elsewhere, and DRAIN ends it. When one of the two ends, the other
+reads the end of the socket.
 """
 
 import json
@@ -14,15 +15,16 @@ from typing import Any
 from lepton_http2.grpc.options import Options
 from lepton_http2.relay.shared import Sizes
 
-__all__ = ["ACCEPT", "DRAIN", "MOST_SAID_BYTES", "READY", "Orders", "receive_orders", "send_orders"]
+__all__ = ["ACCEPT", "DRAIN", "LEAVE", "MOST_SAID_BYTES", "READY", "Orders", "receive_orders", "send_orders"]
 
 READY = b"ready"
 ACCEPT = b"accept"
+LEAVE = b"leave"
 DRAIN = Struct("=d")
 """How many seconds calls may take to end."""
 
 MOST_SAID_BYTES = 16
-"""Of READY, ACCEPT and DRAIN."""
+"""Of what follows the orders."""
 
 _MOST_BYTES = 128 << 10
 _MOST_DESCRIPTORS = 16

@@ -4,17 +4,26 @@ import asyncio
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
+
+import uvloop
 
 from lepton_http2.grpc.server import Server
 from lepton_http2.relay.accepting import Acceptor, Loads
 from lepton_http2.relay.front import Front, FrontProtocol
-from lepton_http2.relay.orders import ACCEPT, DRAIN, MOST_SAID_BYTES, READY, Orders, receive_orders
+from lepton_http2.relay.orders import ACCEPT, DRAIN, LEAVE, MOST_SAID_BYTES, READY, Orders, receive_orders
 from lepton_http2.relay.shared import Shared
 
-__all__ = ["run_front"]
+__all__ = ["run", "run_front"]
+
+_FIRST = asyncio.FIRST_COMPLETED
+
+
+def run(control: socket.socket, *, make_tls: Callable[[Orders], ssl.SSLContext | None]) -> None:
+    """Runs `run_front`, on uvloop."""
+    uvloop.run(run_front(control, make_tls=make_tls))
 
 
 async def run_front(control: socket.socket, *, make_tls: Callable[[Orders], ssl.SSLContext | None]) -> None:
@@ -61,16 +70,21 @@ async def run_front(control: socket.socket, *, make_tls: Callable[[Orders], ssl.
         tls=tls,
         handshake_seconds=orders.options.handshake_seconds,
     )
-    hearing = loop.create_task(_hear(control))
-    ends: list[asyncio.Future[Any]] = [hearing, broken]
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    said = broken.result() if broken.done() else hearing.result()
+    while (said := await _first(_hear(control), broken)) == LEAVE:
+        server.leave()
     acceptor.close()
     loads.leave(orders.index)
     if said:
         # The back may be gone before the last call has ended.
-        ends = [loop.create_task(_hear(control)), loop.create_task(server.drain(*DRAIN.unpack(said))), broken]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        drained = loop.create_task(server.drain(*DRAIN.unpack(said)))
+        await asyncio.wait([drained, loop.create_task(_first(_hear(control), broken))], return_when=_FIRST)
+
+
+async def _first(hearing: Coroutine[Any, Any, bytes], broken: asyncio.Future[bytes]) -> bytes:
+    """What is heard, or nothing if the link breaks before that."""
+    task = asyncio.get_running_loop().create_task(hearing)
+    await asyncio.wait([task, broken], return_when=_FIRST)
+    return broken.result() if broken.done() else task.result()
 
 
 async def _hear(control: socket.socket) -> bytes:

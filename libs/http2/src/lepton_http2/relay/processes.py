@@ -13,7 +13,7 @@ from lepton_http2.grpc.methods import Method
 from lepton_http2.grpc.options import Options
 from lepton_http2.relay.accepting import Loads
 from lepton_http2.relay.back import Back
-from lepton_http2.relay.orders import ACCEPT, DRAIN, READY, Orders, send_orders
+from lepton_http2.relay.orders import ACCEPT, DRAIN, LEAVE, READY, Orders, send_orders
 from lepton_http2.relay.shared import Shared, Sizes
 
 __all__ = ["Fronts"]
@@ -109,6 +109,11 @@ class Fronts:
         for front in self._fronts.values():
             front.accept(listener)
 
+    def leave(self) -> None:
+        """Has them ask their clients to go elsewhere. Whatever still comes is answered."""
+        for front in self._fronts.values():
+            front.say(LEAVE)
+
     async def drain(self, grace_seconds: float) -> None:
         """Has them accept no more connections, answer the calls that came, and end.
 
@@ -119,7 +124,7 @@ class Fronts:
         if self._listener is not None:
             self._listener.close()
         for front in self._fronts.values():
-            front.drain(grace_seconds)
+            front.say(DRAIN.pack(grace_seconds))
         # What does not end by itself in time is ended.
         keepers, self._keepers = self._keepers, []
         if keepers:
@@ -229,10 +234,10 @@ class _Front:
         with suppress(OSError):
             socket.send_fds(self._control, [ACCEPT], [listener.fileno()])
 
-    def drain(self, grace_seconds: float) -> None:
-        """Has it drain. One that has ended meanwhile needs not."""
+    def say(self, what: bytes) -> None:
+        """Tells it something, if it has not ended meanwhile."""
         with suppress(OSError):
-            self._control.send(DRAIN.pack(grace_seconds))
+            self._control.send(what)
 
     def end(self) -> int:
         """Ends it, if it has not; gives its status."""

@@ -4,6 +4,7 @@ What it said last is kept in a file, so that a server that starts while the regi
 knows what to serve.
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -83,7 +84,8 @@ class RegistryClient:
                 # What servers report is part of the message and changes nothing for them.
                 if catalogue != self._known:
                     self._known = catalogue
-                    self._keep(told)
+                    # In a thread: a busy disk takes seconds, in which nobody would be answered.
+                    await asyncio.to_thread(self._keep, told)
                     yield catalogue
 
     async def report(self, statuses: Mapping[str, Sequence[Status]]) -> None:
