@@ -97,6 +97,7 @@ LIMITS: dict[str, Schema] = {
     "replicas": {"minimum": 0},
     "startSeconds": {"minimum": 1},
     "threads": {"minimum": 0},
+    "workers": {"minimum": 0, "maximum": 64},
     "ttlSecondsAfterFinished": {"minimum": 0},
     "validDays": {"minimum": 1},
 }

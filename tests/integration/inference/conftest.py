@@ -289,9 +289,17 @@ class InferenceServer(Process):
         )
 
 
-@pytest.fixture(scope="module", params=["grpc", "http2"])
+# What carries the calls of servers, in their settings.
+TRANSPORTS = {
+    "grpc": {"TRANSPORT": "grpc"},
+    "http2": {"TRANSPORT": "http2"},
+    "http2 with workers": {"TRANSPORT": "http2", "WORKERS": "2"},
+}
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest) -> str:
-    """What carries the calls of the servers of a test: every test runs on both."""
+    """What carries the calls of the servers of a test: every test runs on all."""
     name: str = request.param
     return name
 
@@ -312,7 +320,7 @@ def server(
 ) -> Iterator[InferenceServer]:
     """A server that follows `registry`, one for all tests of a module."""
     server = InferenceServer(
-        tmp_path_factory.mktemp("inference"), registry, replica="first", TRANSPORT=transport
+        tmp_path_factory.mktemp("inference"), registry, replica="first", **TRANSPORTS[transport]
     )
     server.start()
     yield server
@@ -365,7 +373,7 @@ def new_server(registry: Registry, transport: str) -> Iterator[Callable[[Path], 
     made: list[InferenceServer] = []
 
     def make(folder: Path, **settings: str) -> InferenceServer:
-        options = {"TRANSPORT": transport, **settings}
+        options = {**TRANSPORTS[transport], **settings}
         made.append(InferenceServer(folder / "inference", registry, replica="second", **options))
         return made[-1]
 

@@ -25,7 +25,7 @@ from lepton_common.errors import (
 )
 from lepton_common.status import named_errors
 
-from .conftest import InferenceServer
+from .conftest import TRANSPORTS, InferenceServer
 from .test_interop import PROGRAMS, run
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def server(
         tmp_path_factory.mktemp("inference"),
         registry,
         replica="first",
-        TRANSPORT=transport,
+        **TRANSPORTS[transport],
         SHARED_MEMORY="true",
         MAX_MESSAGE_BYTES="100000",
     )

@@ -1,4 +1,4 @@
-"""Two servers that differ in their transport alone: whatever is asked, both say the same, byte for byte."""
+"""Servers that differ in their transport alone: whatever is asked, all say the same, byte for byte."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from inference import grpc_service_pb2 as pb
 from lepton.endpoint.v1 import endpoint_pb2
 from lepton_common.auth import mint_token
 
-from .conftest import InferenceServer
+from .conftest import TRANSPORTS, InferenceServer
 from .test_refusals import BAD_REQUESTS, request
 
 if TYPE_CHECKING:
     from .conftest import Registry
 
 Models = dict[str, Callable[..., bytes]]
+REPLICAS = ("first", "second", "third")
 SERVICE = "/inference.GRPCInferenceService/"
 TOKEN, SHA256 = mint_token()
 READER, READER_SHA256 = mint_token()
@@ -28,7 +29,7 @@ READER, READER_SHA256 = mint_token()
 
 @pytest.fixture(scope="module")
 def transport() -> str:
-    """That of the first server; the second has the other."""
+    """That of the first server; the others have the others."""
     return "grpc"
 
 
@@ -36,7 +37,7 @@ def transport() -> str:
 def servers(
     registry: Registry, models: Models, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[InferenceServer]]:
-    """One server for each transport, both ready, both with the same credentials."""
+    """One server for each transport, all ready, all with the same credentials."""
     tokens = tmp_path_factory.mktemp("tokens") / "tokens.json"
     callers = [
         {"name": "ada", "sha256": SHA256, "roles": ["admin"]},
@@ -44,22 +45,22 @@ def servers(
     ]
     tokens.write_text(json.dumps({"tokens": callers}))
     made = []
-    for replica, transport in (("first", "grpc"), ("second", "http2")):
+    for replica, settings in zip(REPLICAS, TRANSPORTS.values(), strict=True):
         made.append(
             InferenceServer(
-                tmp_path_factory.mktemp(transport),
+                tmp_path_factory.mktemp(replica),
                 registry,
                 replica=replica,
-                TRANSPORT=transport,
                 TOKEN_FILE=str(tokens),
                 MAX_MESSAGE_BYTES="100000",
+                **settings,
             )
         )
         made[-1].start()
     double, triple = (registry.publish("scaler", models["scaler"](factor)) for factor in (2, 3))
     registry.serve("scaler", {double: 1, triple: 0})
     registry.serve("records", {registry.publish("records", models["records"]()): 1})
-    for replica in ("first", "second"):
+    for replica in REPLICAS:
         for endpoint, version in (
             ("scaler", double),
             ("scaler", triple),
@@ -67,7 +68,7 @@ def servers(
         ):
             registry.wait_for(endpoint, version, endpoint_pb2.SERVING_STATE_READY, replica=replica)
     yield made
-    assert [server.stop() for server in made] == [0, 0]
+    assert [server.stop() for server in made] == [0] * len(made)
 
 
 @pytest.fixture
@@ -140,11 +141,12 @@ ASKED: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize("case", ASKED)
-async def test_both_say_the_same(channels: list[Any], case: str) -> None:
+async def test_all_say_the_same(channels: list[Any], case: str) -> None:
     method, message = ASKED[case]
-    by_grpc, by_http2 = [
+    by_grpc, by_http2, by_workers = [
         await outcome(channel, method, message, ("authorization", f"Bearer {TOKEN}")) for channel in channels
     ]
+    assert by_http2 == by_workers
     if case.endswith("too large"):
         # Each transport has words of its own for what its limits do not let through.
         by_grpc, by_http2 = by_grpc[0], by_http2[0]
@@ -153,19 +155,19 @@ async def test_both_say_the_same(channels: list[Any], case: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["", READER, "wrong"], ids=["nobody", "a reader", "a stranger"])
-async def test_both_refuse_the_same_callers(channels: list[Any], token: str) -> None:
+async def test_all_refuse_the_same_callers(channels: list[Any], token: str) -> None:
     metadata = [("authorization", f"Bearer {token}")] if token else []
-    by_grpc, by_http2 = [
+    by_grpc, *others = [
         await outcome(channel, "ModelInfer", request().SerializeToString(), *metadata) for channel in channels
     ]
-    assert by_grpc == by_http2
+    assert others == [by_grpc] * 2
     assert by_grpc[0] in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
-async def test_both_know_no_other_methods(channels: list[Any]) -> None:
+async def test_all_know_no_other_methods(channels: list[Any]) -> None:
     failures = []
     for channel in channels:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary(SERVICE + "Nothing")(b"", metadata=(("x-request-id", "7"),))
         failures.append((caught.value.code(), caught.value.details(), {*caught.value.trailing_metadata()}))
-    assert failures[0] == failures[1]
+    assert failures == [failures[0]] * 3

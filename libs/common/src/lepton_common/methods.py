@@ -27,8 +27,10 @@ class QuickCall(Protocol):
         """Answers with an error; one without a name is a fault. Nothing happens if nobody waits any more."""
 
 
-Quick = Callable[[QuickCall, bytes], bool]
-"""Takes a call with its serialised request and gives True, or leaves it to the servicer. It may not block."""
+Quick = Callable[[QuickCall, bytes | memoryview], bool]
+"""Takes a call with its serialised request and gives True, or leaves it to the servicer. It may not block.
+
+A large request may be a view of where it lies. Its room is free again when no view is left."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,8 @@ class Server:
         lost: awaited, too; when it returns, health says that nothing serves any more, the server as a whole
             included, so that whoever watches over it sends nobody here and starts it anew. None: never.
         transport: what carries calls.
+        workers: how many processes take the connections of `http2`, for this one to answer their calls. 0: it
+            takes them itself.
     """
 
     def __init__(
@@ -104,9 +106,11 @@ class Server:
         ready: Ready | None = None,
         lost: Ready | None = None,
         transport: TransportName = "grpc",
+        workers: int = 0,
     ) -> None:
         self._settings = settings
         self._transport_name = transport
+        self._workers = workers
         self._services = tuple(services)
         announcements = [self._announce] if ready else []
         self._backgrounds = (*tasks, *announcements, *([self._give_up] if lost else []))
@@ -194,6 +198,7 @@ class Server:
             chain=chain,
             lifetime=self._lifetime,
             credentials=credentials,
+            workers=self._workers,
         )
 
     async def _announce(self) -> None:
@@ -274,6 +279,7 @@ async def serve(
     lost: Ready | None = None,
     on_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     transport: TransportName = "grpc",
+    workers: int = 0,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
 
@@ -285,6 +291,7 @@ async def serve(
         lost: see `Server`.
         on_stop: awaited in order when the server has drained.
         transport: see `Server`.
+        workers: see `Server`.
 
     Raises:
         SystemExit: with status 1 when a task died.
@@ -295,7 +302,9 @@ async def serve(
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, told_to_stop.set)
-    server = Server(settings, services, tasks=tasks, ready=ready, lost=lost, transport=transport)
+    server = Server(
+        settings, services, tasks=tasks, ready=ready, lost=lost, transport=transport, workers=workers
+    )
     try:
         address = await server.start()
         names = [service.descriptor.full_name for service in services]

@@ -66,6 +66,7 @@ async def run() -> None:
             lost=gpu.lost.wait,
             on_stop=[repository.drain],
             transport=settings.transport,
+            workers=settings.workers,
         )
 
 

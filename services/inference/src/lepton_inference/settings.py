@@ -3,9 +3,9 @@
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lepton_common.settings import ClientSettings, ObjectStoreSettings, ServerSettings
 from lepton_inference.sessions import Device
@@ -44,6 +44,11 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     transport: Literal["grpc", "http2"] = "http2"
     """What carries calls: Lepton's own server, or gRPC's, which answers the same and costs more."""
 
+    workers: int = Field(default=0, ge=0, le=64)
+    """Processes that take connections for this one, which has the models and answers the calls: they do TLS
+    and HTTP/2, each with a core of its own to run on. 0: this process takes them itself. For `http2`
+    alone."""
+
     threads: int = Field(default=0, ge=0)
     """Cores that one run of a model may use, if its endpoint does not say. 0: all."""
 
@@ -56,3 +61,9 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     shared_memory: bool = False
     """Whether clients on this machine may lay tensors in shared memory (`/dev/shm`). Who registers a region
     needs the permission ADMIN; who may predict may name any of them."""
+
+    @model_validator(mode="after")
+    def _workers_have_a_transport(self) -> Self:
+        if self.workers and self.transport != "http2":
+            raise ValueError("workers need the transport http2")
+        return self

@@ -12,7 +12,7 @@ from lepton.dataset.v1 import dataset_pb2 as pb
 from lepton.dataset.v1 import dataset_pb2_grpc
 from lepton_common.request_id import REQUEST_ID
 from lepton_common.rpc import connect
-from lepton_common.server import Background, Ready, Server, Service, TransportName
+from lepton_common.server import Background, Ready, Server, Service
 from lepton_common.settings import ClientSettings, ServerSettings
 
 Stub = Any
@@ -111,16 +111,24 @@ async def cleanup() -> AsyncIterator[contextlib.AsyncExitStack]:
         yield stack
 
 
-@pytest.fixture(params=["grpc", "http2"])
-def transport(request: pytest.FixtureRequest) -> TransportName:
-    """What carries the calls: whatever is true of one is true of the other."""
-    name: TransportName = request.param
+# What carries the calls of servers, as they take it: whatever is true of one is true of the others.
+TRANSPORTS: dict[str, dict[str, Any]] = {
+    "grpc": {"transport": "grpc"},
+    "http2": {"transport": "http2"},
+    "http2 with workers": {"transport": "http2", "workers": 2},
+}
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    """The name of one."""
+    name: str = request.param
     return name
 
 
 @pytest.fixture
 async def start(
-    first: Subject, cleanup: contextlib.AsyncExitStack, transport: TransportName
+    first: Subject, cleanup: contextlib.AsyncExitStack, transport: str
 ) -> Callable[..., Awaitable[Server]]:
     """Starts servers on loopback with the settings given; they end with the test."""
 
@@ -137,7 +145,7 @@ async def start(
             tasks=tasks,
             ready=ready,
             lost=lost,
-            transport=transport,
+            **TRANSPORTS[transport],
         )
         return await cleanup.enter_async_context(server)
 

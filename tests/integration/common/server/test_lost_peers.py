@@ -169,7 +169,11 @@ async def test_a_client_may_ping_as_often_as_ours_do(start: Callable[..., Any]) 
 
 
 # How many pings are too many, and what is said of them.
-TOO_MANY = {"grpc": (10, b"too_many_pings"), "http2": (10_001, b"too many frames")}
+TOO_MANY = {
+    "grpc": (10, b"too_many_pings"),
+    "http2": (10_001, b"too many frames"),
+    "http2 with workers": (10_001, b"too many frames"),
+}
 
 
 async def test_a_client_that_pings_without_end_is_cut_off(start: Callable[..., Any], transport: str) -> None:

@@ -35,8 +35,15 @@ def transport_of_services(
     chain: CallChain,
     lifetime: Lifetime,
     credentials: Credentials | None,
+    workers: int = 0,
 ) -> Transport:
-    """A transport with services, health and reflection, the chain around all of them."""
+    """A transport with services, health and reflection, the chain around all of them.
+
+    Of `http2`, so many `workers` take the connections; 0: the process itself.
+
+    Raises:
+        OSError: this system has no way to have workers.
+    """
     transport: Transport
     if name == "http2":
         # Imported for those who want it: images of other services do without it.
@@ -46,7 +53,12 @@ def transport_of_services(
         # A span stands around a task: where there are traces, every call has one.
         quick = () if settings.otlp_endpoint else services
         first = gates(quick, settings, chain=chain, lifetime=lifetime, credentials=credentials)
-        transport = Http2Transport(settings, settings.listen, chain=chain, first=first)
+        if workers:
+            from lepton_common.transports.http2_workers import WorkersTransport
+
+            transport = WorkersTransport(settings, settings.listen, workers=workers, chain=chain, first=first)
+        else:
+            transport = Http2Transport(settings, settings.listen, chain=chain, first=first)
     else:
         transport = AioTransport(settings, settings.listen, chain=chain)
     for service in services:

@@ -3,16 +3,15 @@
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from typing import Any
 
 import grpc
 
 from lepton_common.interceptors.chain import CallChain, Handler
-from lepton_common.reloading import Reloading
 from lepton_common.settings import ServerSettings
 from lepton_common.transports.http2_context import Context, check_size
 from lepton_common.transports.http2_quick import First
+from lepton_common.transports.http2_tls import reloading_context
 from lepton_http2.grpc import (
     Call,
     Method,
@@ -23,7 +22,6 @@ from lepton_http2.grpc import (
     server_streaming,
     unary,
 )
-from lepton_http2.tls import server_context
 
 _BACKLOG = 1024
 # A connection may hold so many messages of the largest size that are not whole, or that nobody has taken.
@@ -75,8 +73,12 @@ class Http2Transport:
 
     async def bind(self) -> str:
         """See `Transport.bind`."""
+        settings = self._settings
         if self._tls:
-            self._context = _tls_context(self._settings)
+            self._context = reloading_context(
+                settings.tls_certificate, settings.tls_key, client_ca=settings.tls_client_ca
+            )
+        await self._prepare()
         host, _, port = self._listen.rpartition(":")
         bare = host.strip("[]")
         try:
@@ -90,10 +92,13 @@ class Http2Transport:
             raise OSError(f"cannot listen on {self._listen}") from error
         return f"{host}:{self._socket.getsockname()[1]}"
 
+    async def _prepare(self) -> None:
+        """Does what comes before the address is taken."""
+
     async def start(self) -> None:
         """See `Transport.start`."""
         assert self._socket is not None
-        self._server = Server(self._methods(), _options(self._settings))
+        self._server = Server(self._methods(), server_options(self._settings))
         await self._server.listen_on(self._socket, tls=self._context)
 
     def leave(self) -> None:
@@ -150,10 +155,12 @@ class Http2Transport:
             behaviour = handler.unary_stream
             return server_streaming(path, stream, decode=decode, encode=encode)
         behaviour = handler.unary_unary
-        return unary(path, answer, first=self._first.get(path), decode=decode, encode=encode)
+        first = self._first.get(path)
+        return unary(path, answer, first=first, in_place=first is not None, decode=decode, encode=encode)
 
 
-def _options(settings: ServerSettings) -> Options:
+def server_options(settings: ServerSettings) -> Options:
+    """What a server allows, as the settings say."""
     return Options(
         max_message_bytes=settings.max_message_bytes,
         max_buffered_bytes=_MESSAGES_HELD * settings.max_message_bytes,
@@ -163,24 +170,3 @@ def _options(settings: ServerSettings) -> Options:
         keepalive_timeout_seconds=20.0,
         max_age_seconds=settings.max_connection_age_seconds,
     )
-
-
-def _tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
-    """A context that serves whatever certificate the files hold when a client connects.
-
-    Raises:
-        OSError: the files cannot be read, or do not belong together.
-    """
-    certificate, key, client_ca = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
-    if certificate is None or key is None:
-        return None
-    paths = [certificate, key] if client_ca is None else [certificate, key, client_ca]
-    latest = Reloading(paths, partial(server_context, certificate, key, client_ca=client_ca))
-    context = latest.get()
-
-    def renew(connection: Any, name: str | None, of_listener: ssl.SSLContext) -> None:
-        # Called for clients that name no server too.
-        connection.context = latest.get()
-
-    context.sni_callback = renew
-    return context

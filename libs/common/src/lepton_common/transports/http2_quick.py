@@ -24,7 +24,7 @@ from lepton_common.telemetry.metrics import CALLS
 from lepton_common.transports.http2_context import certificate_properties, check_size, peer_name
 from lepton_http2.grpc import Call, RpcError, StatusCode, error_block, trailers_block
 
-First = Callable[[Call, bytes], bool]
+First = Callable[[Call, bytes | memoryview], bool]
 """What `lepton_http2.grpc.unary` asks first."""
 
 _OK = Code.OK
@@ -88,7 +88,7 @@ class QuickGate:
         self._quick = quick
         self._credentials = credentials
 
-    def __call__(self, call: Call, message: bytes) -> bool:
+    def __call__(self, call: Call, message: bytes | memoryview) -> bool:
         """Has the function take a call, or gives False."""
         if self.lifetime.draining:
             return False

@@ -46,6 +46,8 @@ class Head:
         self.compressed = False
         """Whether messages may be compressed, with gzip."""
         self.accepts_gzip = False
+        self.relayed: bytes | None = None
+        """What a relay sends of it: worked out once, kept here."""
         self._metadata: tuple[tuple[str, str | bytes], ...] | None = None
 
     @property

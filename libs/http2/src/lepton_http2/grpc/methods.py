@@ -45,6 +45,8 @@ class Method:
     """The handler that gives any number of them."""
     takes_stream: bool = False
     """Whether the handler is given an iterator over requests, rather than one."""
+    in_place: bool = False
+    """Whether `direct` can do with a view of a large request where it lies, in place of bytes."""
     decode: Decode = _as_it_is
     encode: Encode = _as_it_is
 
@@ -62,23 +64,28 @@ def unary(
     path: str,
     handler: Callable[["Call", Any], Awaitable[Any]],
     *,
-    first: Callable[["Call", bytes], bool] | None = None,
+    first: Callable[["Call", Any], bool] | None = None,
+    in_place: bool = False,
     decode: Decode = _as_it_is,
     encode: Encode = _as_it_is,
 ) -> Method:
     """A method with one request and one response, answered by a coroutine.
 
     A plain function may be asked `first`. Like that of `direct` it must not block; it keeps the call and
-    returns True, or leaves it to the coroutine.
+    returns True, or leaves it to the coroutine. Where it is `in_place`, a large request that crossed shared
+    memory is given to it as a view of that memory, which is free again when no view is left.
     """
     if first is None:
         return Method(path=path, answer=handler, decode=decode, encode=encode)
 
     def try_first(call: "Call", message: bytes) -> None:
         if not first(call, message):
-            call.begin_task(message)
+            # The same bytes, unless it was given a view.
+            call.begin_task(bytes(message))
 
-    return Method(path=path, direct=try_first, answer=handler, decode=decode, encode=encode)
+    return Method(
+        path=path, direct=try_first, in_place=in_place, answer=handler, decode=decode, encode=encode
+    )
 
 
 def server_streaming(

@@ -1,48 +1,23 @@
 """One connection of a gRPC server: its events become calls of handlers."""
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from lepton_http2.connection import Connection
 from lepton_http2.errors import ErrorCode
 from lepton_http2.events import DATA, REQUEST, RESET
 from lepton_http2.grpc.call import Call
-from lepton_http2.grpc.deadlines import Deadlines
+from lepton_http2.grpc.handling import Handling, Host
 from lepton_http2.grpc.head import Head, HttpRefusal, read_head
 from lepton_http2.grpc.messages import PREFIX_BYTES, read_prefix
 from lepton_http2.grpc.methods import Method
 from lepton_http2.grpc.options import Options
 from lepton_http2.grpc.status import RpcError, StatusCode, http_error_block
 
-__all__ = ["Host", "Session"]
-
-_LOG = logging.getLogger(__name__)
-
-# Before a stream of requests is refused, its caller may send so long: clients of gRPC's own library that meet
-# the answer while they send report a fault of their own in place of the status.
-_HEARD_OUT_SECONDS = 0.02
+__all__ = ["Session"]
 
 
-class Host(Protocol):
-    """What carries a session."""
-
-    peer: str
-    peer_certificate: dict[str, Any] | None
-    deadlines: Deadlines
-
-    def flush(self) -> None:
-        """Writes what is to be sent."""
-
-    def flush_soon(self) -> None:
-        """Has it written before the loop waits again."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a handler."""
-
-
-class Session(Connection):
+class Session(Connection, Handling):
     """A connection whose streams are calls.
 
     Args:
@@ -175,58 +150,6 @@ class Session(Connection):
             self._answer(call, method.direct, call.only_message())
         else:
             call.task = self.host.spawn(self.run(call))
-
-    def _answer(self, call: Call, direct: Any, message: bytes) -> None:
-        try:
-            reply = direct(call, message)
-        except RpcError as error:
-            self._refuse(call, error)
-        except Exception:
-            self._fail(call)
-        else:
-            if reply is not None:
-                call.reply(reply)
-
-    async def run(self, call: Call, message: bytes | None = None) -> None:
-        """A coroutine answers a call, whose message may have been taken before."""
-        method = call.head.method
-        try:
-            if method.takes_stream:
-                request: Any = call
-            else:
-                request = call.decode(call.only_message() if message is None else message)
-            if method.answer is not None:
-                call.reply(method.encode(await method.answer(call, request)))
-            elif method.stream is not None:
-                await self._send_all(call, method.stream(call, request))
-        except RpcError as error:
-            if method.takes_stream:
-                await call.heard_out(_HEARD_OUT_SECONDS)
-            self._refuse(call, error)
-        except asyncio.CancelledError:
-            call.abort(StatusCode.UNAVAILABLE, "the server ended the call")
-            raise
-        except Exception:
-            self._fail(call)
-
-    async def _send_all(self, call: Call, replies: AsyncIterator[Any]) -> None:
-        try:
-            async for reply in replies:
-                await call.send(call.head.method.encode(reply))
-            call.finish()
-        finally:
-            if isinstance(replies, AsyncGenerator):
-                await replies.aclose()
-
-    def _refuse(self, call: Call, error: RpcError) -> None:
-        call.abort(error.code, error.message, details=error.details, metadata=error.metadata)
-        if call.task is not None and call.task is not asyncio.current_task():
-            call.cancel()
-
-    def _fail(self, call: Call) -> None:
-        """A handler raised what it should not: logged whole, told without its text."""
-        _LOG.exception("the handler of %s failed", call.path)
-        call.abort(StatusCode.UNKNOWN, "the handler failed")
 
     def _refuse_http(self, call: Call, refusal: HttpRefusal) -> None:
         fields = [(b"allow", b"POST")] if refusal.status == 405 else []

@@ -9,6 +9,10 @@ has no layout here, and the generated code reads it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
+
+Message: TypeAlias = bytes | memoryview
+"""A request as it came, or where it lies."""
 
 # Tags of length-delimited fields, as one byte (field number << 3 | 2), of `inference.ModelInferRequest` ...
 _MODEL_NAME, _MODEL_VERSION, _ID, _INPUT, _OUTPUT, _RAW = 0x0A, 0x12, 0x1A, 0x2A, 0x32, 0x3A
@@ -56,12 +60,12 @@ class Layout:
     id_stop: int
     constants: tuple[tuple[int, int, bytes], ...]
 
-    def fits(self, message: bytes) -> bool:
+    def fits(self, message: Message) -> bool:
         """Whether a message of the same size has this layout."""
         for start, stop, constant in self.constants:
             if message[start:stop] != constant:
                 return False
-        return message[self.id_text : self.id_stop].isascii()
+        return bytes(message[self.id_text : self.id_stop]).isascii()
 
 
 class Layouts:
@@ -71,7 +75,7 @@ class Layouts:
         self._by_size: dict[int, list[Layout]] = {}
         self._count = 0
 
-    def find(self, message: bytes) -> Layout | None:
+    def find(self, message: Message) -> Layout | None:
         """The layout of a message; None if it has none."""
         for layout in self._by_size.get(len(message), ()):
             if layout.fits(message):
@@ -93,7 +97,7 @@ class Layouts:
             same_size[:] = [*same_size[1:], layout]
 
 
-def read_layout(message: bytes) -> Layout | None:
+def read_layout(message: Message) -> Layout | None:
     """Reads the layout of a message; None if it has none."""
     try:
         return _read(message)
@@ -101,7 +105,7 @@ def read_layout(message: bytes) -> Layout | None:
         return None
 
 
-def _read(message: bytes) -> Layout:
+def _read(message: Message) -> Layout:
     names: dict[int, str] = {}
     tensors: list[tuple[str, str, tuple[int, ...]]] = []
     outputs: list[str] = []
@@ -112,7 +116,7 @@ def _read(message: bytes) -> Layout:
         if tag in (_MODEL_NAME, _MODEL_VERSION, _ID):
             if tag in names:
                 raise _Unusual
-            names[tag] = message[start:stop].decode()
+            names[tag] = str(message[start:stop], "utf-8")
             if tag == _ID:
                 id_field = (field, start, stop)
         elif tag == _INPUT:
@@ -138,12 +142,12 @@ def _read(message: bytes) -> Layout:
     )
 
 
-def _read_tensor(message: bytes, start: int, stop: int) -> tuple[str, str, tuple[int, ...]]:
+def _read_tensor(message: Message, start: int, stop: int) -> tuple[str, str, tuple[int, ...]]:
     texts: dict[int, str] = {}
     shape: tuple[int, ...] | None = None
     for tag, first, last in _fields(message, start, stop):
         if tag in (_NAME, _DATATYPE) and tag not in texts:
-            texts[tag] = message[first:last].decode()
+            texts[tag] = str(message[first:last], "utf-8")
         elif tag == _SHAPE and shape is None:
             shape = tuple(_sizes(message, first, last))
         else:
@@ -151,27 +155,27 @@ def _read_tensor(message: bytes, start: int, stop: int) -> tuple[str, str, tuple
     return texts.get(_NAME, ""), texts.get(_DATATYPE, ""), shape or ()
 
 
-def _read_output(message: bytes, start: int, stop: int) -> str:
+def _read_output(message: Message, start: int, stop: int) -> str:
     name: str | None = None
     for tag, first, last in _fields(message, start, stop):
         if tag != _NAME or name is not None:
             raise _Unusual
-        name = message[first:last].decode()
+        name = str(message[first:last], "utf-8")
     return name or ""
 
 
-def _constants(message: bytes, gaps: list[tuple[int, int]]) -> tuple[tuple[int, int, bytes], ...]:
+def _constants(message: Message, gaps: list[tuple[int, int]]) -> tuple[tuple[int, int, bytes], ...]:
     """The parts of a message outside of `gaps`."""
     parts = []
     place = 0
     for start, stop in [*gaps, (len(message), len(message))]:
         if start > place:
-            parts.append((place, start, message[place:start]))
+            parts.append((place, start, bytes(message[place:start])))
         place = stop
     return tuple(parts)
 
 
-def _fields(message: bytes, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(message: Message, place: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The tags of the fields in a part of a message, and where their contents begin and end."""
     while place < end:
         tag = message[place]
@@ -182,14 +186,14 @@ def _fields(message: bytes, place: int, end: int) -> Iterator[tuple[int, int, in
         yield tag, start, place
 
 
-def _sizes(message: bytes, place: int, end: int) -> Iterator[int]:
+def _sizes(message: Message, place: int, end: int) -> Iterator[int]:
     """The numbers of a packed field."""
     while place < end:
         size, place = _varint(message, place, end)
         yield size
 
 
-def _varint(message: bytes, place: int, end: int) -> tuple[int, int]:
+def _varint(message: Message, place: int, end: int) -> tuple[int, int]:
     """A number, and where the next byte is."""
     value = shift = 0
     for byte in message[place : min(end, place + _LONGEST_VARINT)]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from inference import grpc_service_pb2 as pb
 from lepton_common.errors import LeptonError
-from lepton_inference.api.layout import Layout, Layouts
+from lepton_inference.api.layout import Layout, Layouts, Message
 from lepton_inference.api.tensors import name_version
 from lepton_inference.batch import Outputs, kind_of
 from lepton_inference.cache import ResponseCache, begin_key
@@ -55,7 +55,7 @@ class QuickInfer:
         self._repository = repository
         self._layouts = Layouts()
 
-    def __call__(self, call: QuickCall, message: bytes) -> bool:
+    def __call__(self, call: QuickCall, message: Message) -> bool:
         """See `lepton_common.methods.Quick`."""
         layout = self._layouts.find(message)
         if layout is None:
@@ -115,7 +115,7 @@ class _Plan:
     frames: dict[tuple[tuple[int, ...], ...], list[bytes]] = field(default_factory=dict)
     """What stands in front of the elements of each output in a response, by the shapes of all outputs."""
 
-    def response(self, message: bytes, outputs: Outputs, index: int) -> bytes:
+    def response(self, message: Message, outputs: Outputs, index: int) -> bytes:
         """The response to a request, as the generated code would write it."""
         shares = outputs.worked_out.get(self)
         if shares is None:
@@ -127,7 +127,7 @@ class _Plan:
             parts += (frame, data[first * row_bytes : last * row_bytes])
         return b"".join(parts)
 
-    def key_of(self, message: bytes) -> bytes:
+    def key_of(self, message: Message) -> bytes:
         """What the outputs for a request are kept under."""
         digest = self.key.copy()
         octets = memoryview(message)
@@ -162,7 +162,7 @@ class _Plan:
         return [response.SerializeToString() + frames[0], *frames[1:]]
 
 
-def _plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan | None:
+def _plan(deployment: Deployment, layout: Layout, message: Message) -> _Plan | None:
     """What a deployment does with requests of a layout; None for those that only the servicer answers.
 
     Raises:
@@ -177,7 +177,7 @@ def _plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan | Non
     return found if isinstance(found, _Plan) else None
 
 
-def _make_plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan | None:
+def _make_plan(deployment: Deployment, layout: Layout, message: Message) -> _Plan | None:
     """Works out a plan; None for what only the servicer does.
 
     Raises:
@@ -192,7 +192,7 @@ def _make_plan(deployment: Deployment, layout: Layout, message: bytes) -> _Plan 
         Tensor(
             raw.name,
             raw.datatype,
-            decode_raw(raw.name, raw.datatype, raw.shape, data=message[raw.start : raw.stop]),
+            decode_raw(raw.name, raw.datatype, raw.shape, data=bytes(message[raw.start : raw.stop])),
         )
         for raw in layout.inputs
     ]
@@ -235,7 +235,7 @@ class _QuickRequest:
         "size_bytes",
     )
 
-    def __init__(self, call: QuickCall, message: bytes, plan: _Plan, deployment: Deployment) -> None:
+    def __init__(self, call: QuickCall, message: Message, plan: _Plan, deployment: Deployment) -> None:
         self._call = call
         self._message = message
         self._plan = plan
@@ -265,6 +265,8 @@ class _QuickRequest:
     def answer(self, outputs: Outputs, index: int) -> None:
         response = self._plan.response(self._message, outputs, index)
         self.is_over = True
+        # Nothing holds the message from here on: it may lie where the next one is to.
+        self._call.on_cancel = None
         self._call.reply(response)
 
     def fail(self, error: BaseException) -> None:
@@ -285,7 +287,7 @@ class _KeptRequest(_QuickRequest):
     __slots__ = ("_cache", "_key")
 
     def __init__(
-        self, call: QuickCall, message: bytes, plan: _Plan, deployment: Deployment, cache: ResponseCache
+        self, call: QuickCall, message: Message, plan: _Plan, deployment: Deployment, cache: ResponseCache
     ) -> None:
         super().__init__(call, message, plan, deployment)
         self._cache = cache
