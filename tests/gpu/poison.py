@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lepton_common.errors import LeptonError
-from lepton_inference.model import load_model
+from lepton_inference.model import Model, load_model
 from lepton_inference.sessions import RuntimeOptions
 from lepton_inference.signature import Signature
 
@@ -49,19 +49,23 @@ def poison() -> None:
 def main() -> None:
     """See the module."""
     lost: list[str] = []
-    model = load_model(
-        Path(sys.argv[1]),
-        options=RuntimeOptions("cuda", require_gpu=True),
-        registered=Signature(),
-        on_lost=lost.append,
-    )
+
+    def load() -> Model:
+        return load_model(
+            Path(sys.argv[1]),
+            options=RuntimeOptions("cuda"),
+            registered=Signature(),
+            on_lost=lost.append,
+        )
+
+    model = load()
     inputs = {"x": np.ones((1, 2), np.float32)}
     before = model.run(inputs)["y"].tolist()
     poison()
     after = []
-    for _ in range(2):
+    for attempt in (lambda: model.run(inputs), lambda: model.run(inputs), load):
         try:
-            model.run(inputs)
+            attempt()
         except LeptonError as error:
             after.append(type(error).__name__)
     sys.stdout.write(json.dumps({"before": before, "after": after, "lost": lost}) + "\n")

@@ -136,6 +136,6 @@ def test_a_poisoned_context_loses_the_gpu(write: Write) -> None:
     ran = subprocess.run([sys.executable, program, path], capture_output=True, text=True, timeout=100)
     told = json.loads(ran.stdout.splitlines()[-1])
     assert told["before"] == [[2, 2]]
-    assert told["after"] == ["GpuLost", "GpuLost"]
-    (reason,) = told["lost"]
-    assert "illegal memory access" in reason
+    # Runs, and what would be loaded: nothing goes on to the CPU.
+    assert told["after"] == ["GpuLost"] * 3
+    assert "illegal memory access" in told["lost"][0]

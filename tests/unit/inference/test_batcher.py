@@ -290,33 +290,6 @@ async def test_only_what_goes_before_a_request_counts_against_its_deadline() -> 
         await asyncio.gather(*waiting)
 
 
-async def test_a_larger_batch_is_not_taken_for_a_small_one() -> None:
-    """A run of a full batch takes eight times as long as the first ones: it does not come as a surprise."""
-    model = Slow(seconds_a_record=0.02)
-    async with batching(model, BatchLimits(max_batch_size=8)) as (batcher, _):
-        for count in (1, 2, 1, 2, 1):
-            await ask(batcher, *range(count))
-        first = asyncio.create_task(ask(batcher, *range(8)))
-        await asyncio.sleep(0.01)
-        waiting = [asyncio.create_task(ask(batcher, n)) for n in range(7)]
-        await asyncio.sleep(0.01)
-        # 160 ms of the run under way and as much of the next one.
-        with pytest.raises(Overloaded, match="deadline"):
-            await ask(batcher, 1, deadline=time.monotonic() + 0.2)
-        await asyncio.gather(first, *waiting)
-
-
-class Slow:
-    """A model that takes some time with each record."""
-
-    def __init__(self, seconds_a_record: float) -> None:
-        self._seconds = seconds_a_record
-
-    def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        time.sleep(self._seconds * len(inputs["x"]))
-        return {"y": inputs["x"] * 2}
-
-
 async def test_drain_ends_where_all_that_waits_is_too_late() -> None:
     model = Doubler()
     batcher = Batcher(model, BatchLimits(), statistics=Statistics())

@@ -31,6 +31,16 @@ def test_one_slow_run_does_not_decide() -> None:
     assert pace.run_seconds(10, now=1) < 0.5
 
 
+def test_a_slow_run_is_forgotten_with_all_that_follows_from_it() -> None:
+    pace = Pace(full=4)
+    pace.observe(4, 0.02, now=0.0)
+    pace.observe(4, 2.0, now=0.5)
+    pace.observe(4, 0.02, now=20.0)
+    assert pace.run_seconds(4, now=20.0) == pytest.approx(0.02)
+    # Otherwise whatever comes would count as late, and no run would ever tell that it is not.
+    assert pace.answer_seconds(1, ahead=0, running=0, elapsed=0.0, now=20.0) == pytest.approx(0.02)
+
+
 def test_old_figures_are_forgotten() -> None:
     pace = Pace()
     pace.observe(1, 0.1, now=0)
@@ -127,10 +137,17 @@ def test_the_quick_bound_is_one(
 ) -> None:
     """Whatever the runs were: no request that the full estimate refuses passes by the quick one."""
     pace = Pace(full=full, instances=instances)
-    now = ran(pace, *[(min(size, full), seconds) for size, seconds in runs])
+    now = ran(pace, *runs)
     elapsed = elapsed if running else 0.0
     estimate = pace.answer_seconds(
-        records, ahead=int(share * others), running=min(running, full), elapsed=elapsed, now=now
+        records, ahead=int(share * others), running=running, elapsed=elapsed, now=now
     )
-    assert 0 < estimate <= 1.000001 * pace.longest_seconds(records + others, elapsed=elapsed)
+    assert 0 < estimate <= 1.000001 * pace.longest_seconds(records + others + running, elapsed=elapsed)
     assert pace.run_seconds(records, now=now) > 0
+
+
+def test_one_large_request_does_not_stand_for_the_batches_that_follow() -> None:
+    pace = Pace(full=4)
+    now = ran(pace, *[(4, 0.01)] * 50, (400, 1.0))
+    longest = pace.answer_seconds(4, ahead=0, running=0, elapsed=0.0, now=now)
+    assert pace.answer_seconds(1, ahead=0, running=0, elapsed=0.0, now=now) == longest

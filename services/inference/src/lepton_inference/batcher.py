@@ -6,10 +6,11 @@ from fuller batches than callers lose by waiting.
 
 A small model answers before a thread would have taken over, so it runs in the event loop: what
 could be read in one turn of the loop is a batch, run and answered in the next. Larger models
-have a thread, so that the loop can go on. How long runs take decides, as they were measured.
+have a thread, so that the loop can go on. How long runs take decides, as they were measured. A model
+with several instances has a thread for each.
 
-The queue is bounded and knows its callers' deadlines. What could not be answered in time
-is refused on arrival, what has expired while it waited does not run, and what its caller
+The queue is bounded and knows its callers' priorities and deadlines. What could not be answered in
+time is refused on arrival, what has expired while it waited does not run, and what its caller
 has given up leaves the queue.
 """
 
@@ -20,7 +21,6 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import ceil
 
 from lepton_common.errors import (
     Cancelled,
@@ -43,7 +43,7 @@ _LONGEST_INLINE_SECONDS = 0.001
 
 # The part of its time in which a request must be answered here. Its caller's clock runs on until it has read
 # the answer, and a machine that is asked too much takes its time with that too.
-_MARGIN = 0.8
+_MARGIN = 0.9
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Batcher:
         if not self._idle:
             running, elapsed = self._running[0].records, now - self._running[0].started
         # Mostly there is time enough for all that waits, whatever goes first.
-        if pace.longest_seconds(self._queue.records + records, elapsed=elapsed) <= seconds:
+        if pace.longest_seconds(self._queue.records + running + records, elapsed=elapsed) <= seconds:
             return
         ahead = self._queue.before(request.priority).records
         if pace.answer_seconds(records, ahead=ahead, running=running, elapsed=elapsed, now=now) > seconds:
@@ -200,7 +200,7 @@ class Batcher:
         records = ahead + sum([batch.records for batch in self._running])
         seconds = self._pace.backlog_seconds(records, now=now)
         # In whole hundredths: under overload most are told the same, which is encoded once.
-        ticks = max(ceil(seconds / _SHORTEST_RETRY_SECONDS), 1)
+        ticks = max(math.ceil(seconds / _SHORTEST_RETRY_SECONDS), 1)
         return Overloaded(why, retry_after_seconds=ticks * _SHORTEST_RETRY_SECONDS)
 
     # One turn of the loop after the other.

@@ -37,6 +37,11 @@ class GpuLost(ShuttingDown):
     """The GPU is lost to this process; another replica answers."""
 
 
+def gpu_lost() -> GpuLost:
+    """What is raised to callers."""
+    return GpuLost("the GPU of this server does not answer any more; another server does")
+
+
 def fatal_error(text: str) -> str | None:
     """What the runtime's error text says of a GPU that is lost for good; None where it is not."""
     told = _NODE_NAME.sub("Status Message:", text)

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from lepton_common.errors import InvalidModel, LeptonError, WrongState
 from lepton_inference import cuda
 from lepton_inference.binding import can_bind, must_bind, run_bound
-from lepton_inference.gpu import GpuLost, fatal_error
+from lepton_inference.gpu import fatal_error, gpu_lost
 from lepton_inference.pinned import PinnedMemory
 from lepton_inference.sessions import (
     CPU_PROVIDER,
@@ -162,7 +162,7 @@ class Model:
 
     def _run(self, session: ort.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if self._lost:
-            raise _gpu_lost()
+            raise gpu_lost()
         try:
             if self._bound:
                 return self._run_bound(session, inputs)
@@ -181,7 +181,7 @@ class Model:
             self._lost = reason
             if self._on_lost:
                 self._on_lost(reason)
-            return _gpu_lost()
+            return gpu_lost()
         return InvalidModel("the model cannot compute these inputs; the server's log says why")
 
     def _zeros(self, records: int) -> dict[str, Array]:
@@ -209,10 +209,10 @@ def load_model(
         WrongState: a GPU is required and would not run it, or has no room for all instances.
         GpuLost: see `Model.run`.
     """
-    sessions = [open_session(path, options)]
+    sessions = [open_session(path, options, on_lost=on_lost)]
     provider = sessions[0].get_providers()[0]
     while provider in GPU_PROVIDERS and len(sessions) < options.instances:
-        sessions.append(open_session(path, options))
+        sessions.append(open_session(path, options, on_lost=on_lost))
         if sessions[-1].get_providers()[0] != provider:
             raise WrongState(f"{provider} has room for {len(sessions) - 1} of {options.instances} instances")
     model = Model(sessions, registered.classes, options=options, on_lost=on_lost)
@@ -229,10 +229,6 @@ def _check_on_gpu(model: Model) -> None:
         raise WrongState(f"a GPU is required and the model would run on {model.provider}")
     if not GPU_PROVIDERS & provider_shares(model.sessions[0]).keys():
         raise WrongState(f"a GPU is required and {model.provider} would run none of the model's nodes")
-
-
-def _gpu_lost() -> GpuLost:
-    return GpuLost("the GPU of this server does not answer any more; another server does")
 
 
 def _spec(node: Any) -> TensorSpec:

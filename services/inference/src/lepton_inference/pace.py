@@ -6,7 +6,11 @@ knows its pace refuses at once what it could not answer in time, and keeps answe
 
 import math
 
+# Of the last run, in what tells how fast runs are now, and in what tells them from each other by their sizes.
 _WEIGHT = 0.2
+_LONG_WEIGHT = 0.05
+# By how much the largest batch is taken to be smaller with each that follows.
+_FADING = 0.95
 # By how much the quickest run is taken to be slower with each that follows.
 _FORGETTING = 1.05
 _FRESH_SECONDS = 1.0
@@ -41,9 +45,13 @@ class Pace:
         self._seconds_a_record = 0.0
         self._full_seconds = 0.0
         self._deviation = 0.0
-        # Means, variance and covariance of what was observed; the part of a run's time that its records take.
+        # Means of what was observed of late.
         self._records = 0.0
         self._seconds = 0.0
+        self._largest = 0.0
+        # Those of a longer time, variance and covariance; the part of a run's time that its records take.
+        self._long_records = 0.0
+        self._long_seconds = 0.0
         self._variance = 0.0
         self._covariance = 0.0
         self._share_of_records = 0.5
@@ -64,17 +72,22 @@ class Pace:
         if self._is_fresh(now):
             off = abs(seconds - self._fixed_seconds - self._seconds_a_record * records)
             self._deviation += _WEIGHT * (off - self._deviation)
-            more_records, more_seconds = records - self._records, seconds - self._seconds
-            self._records += _WEIGHT * more_records
-            self._seconds += _WEIGHT * more_seconds
-            self._variance = (1 - _WEIGHT) * (self._variance + _WEIGHT * more_records * more_records)
-            self._covariance = (1 - _WEIGHT) * (self._covariance + _WEIGHT * more_records * more_seconds)
+            self._records += _WEIGHT * (records - self._records)
+            self._seconds += _WEIGHT * (seconds - self._seconds)
+            self._largest = max(records, _FADING * self._largest)
         else:
-            self._records, self._seconds = records, seconds
+            self._records, self._seconds, self._largest = records, seconds, records
+            self._long_records, self._long_seconds = records, seconds
             self._variance = self._covariance = self._deviation = 0.0
+        more_records, more_seconds = records - self._long_records, seconds - self._long_seconds
+        self._long_records += _LONG_WEIGHT * more_records
+        self._long_seconds += _LONG_WEIGHT * more_seconds
+        kept = 1 - _LONG_WEIGHT
+        self._variance = kept * (self._variance + _LONG_WEIGHT * more_records * more_records)
+        self._covariance = kept * (self._covariance + _LONG_WEIGHT * more_records * more_seconds)
         self._observed = now
         if self._variance > _LEAST_VARIANCE:
-            share = self._covariance / self._variance * self._records / self._seconds
+            share = self._covariance / self._variance * self._long_records / self._long_seconds
             self._share_of_records = min(max(share, 0.0), 1.0)
         else:
             self._share_of_records *= _REMEMBERED
@@ -86,7 +99,7 @@ class Pace:
         """How long a run on so many records takes, if it is not among the quick ones; 0 when not known."""
         if not self._is_fresh(now):
             return 0.0
-        return self._fixed_seconds + records * self._seconds_a_record
+        return self._fixed_seconds + records * self._seconds_a_record + self._deviation
 
     def backlog_seconds(self, records: int, *, now: float) -> float:
         """How long so many waiting records keep the model busy, in full batches; 0 when not known."""
@@ -97,8 +110,8 @@ class Pace:
         ) / self._instances
 
     def longest_seconds(self, records: int, *, elapsed: float) -> float:
-        """No less than `answer_seconds`, for less work, where so many records wait, the request's own among
-        them, and the next instance to become idle has been running for `elapsed` seconds."""
+        """No less than `answer_seconds`, for less work, where so many records wait or run, the request's own
+        among them, and the next instance to become idle has been running for `elapsed` seconds."""
         each = self._full_seconds + _CAUTION * self._deviation
         return elapsed + (2 + records / self._full) * each
 
@@ -107,7 +120,7 @@ class Pace:
 
         `ahead` records run before it or with it. The next instance to become idle has been running for
         `elapsed` seconds on `running` records; 0 where one is idle. The batch of the request is taken to be
-        as large as the last ones were, since others will join it.
+        as large as the largest ones of late, since others will join it.
         """
         if not self._is_fresh(now):
             return 0.0
@@ -117,7 +130,7 @@ class Pace:
         if running:
             # A run that lasts longer than it should is taken to go on for as long again.
             seconds += abs(fixed + each * running - elapsed)
-        own = fixed + each * max(records, min(rest + records, full), self._records)
+        own = fixed + each * max(records, min(max(rest + records, self._largest), full))
         return seconds + own + _CAUTION * self._deviation * math.sqrt(2 + batches)
 
     def least_seconds(self, records: int) -> float:

@@ -7,6 +7,7 @@ the session itself is asked which provider it has and what the graph's nodes wer
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,6 +17,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from lepton_common.errors import InvalidModel
 from lepton_inference.catalogue import Execution
+from lepton_inference.gpu import fatal_error, gpu_lost
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +59,14 @@ class RuntimeOptions:
         )
 
 
-def open_session(path: Path, options: RuntimeOptions) -> ort.InferenceSession:
+def open_session(
+    path: Path, options: RuntimeOptions, *, on_lost: Callable[[str], None] | None = None
+) -> ort.InferenceSession:
     """A session for the file, on the best of the wanted providers that can be had.
 
     Raises:
         InvalidModel: the runtime cannot load the file, not even on the CPU.
+        GpuLost: the GPU was found lost; `on_lost` is told why.
     """
     providers = _providers(options)
     while True:
@@ -71,6 +76,10 @@ def open_session(path: Path, options: RuntimeOptions) -> ort.InferenceSession:
             )
         except RUNTIME_ERRORS as error:
             logger.warning("model load failed", exc_info=error, extra={"provider": _name(providers[0])})
+            if len(providers) > 1 and (reason := fatal_error(str(error))):
+                if on_lost:
+                    on_lost(reason)
+                raise gpu_lost() from error
             if len(providers) == 1:
                 raise InvalidModel(
                     f"the runtime cannot load {path.name}; the server's log says why"

@@ -220,7 +220,7 @@ def describe(output: Output, endpoint: endpoint_pb2.Endpoint, trouble: str) -> N
             weights.get(status.model_version, 0),
             status.replica,
             endpoint_pb2.ServingState.Name(status.state).removeprefix("SERVING_STATE_"),
-            status.provider,
+            f"{status.provider} {status.provider_share:.0%}" if status.provider else "",
             status.reason,
         ]
         for status in endpoint.serving
