@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from serving.alone import Session, measure_alone
 from serving.answers import check_answers
-from serving.clients import CLIENTS
+from serving.clients import CLIENTS, Unanswered
 from serving.figures import ALONE, OURS, Load, Run, bars, tables, tell
 from serving.models import MODELS, Model
 from serving.peers import PEERS, is_installed
@@ -55,6 +55,8 @@ LOADS = (
 TRANSPORTS = {OURS: "http2", f"{OURS}, grpc.aio": "grpc"}
 WARM_SECONDS, SECONDS = 0.5, 2.0
 """For how long a load warms a server up, and for how long it is measured."""
+TRIES = 3
+"""How often a load is tried on a peer."""
 
 
 def main() -> None:
@@ -135,6 +137,18 @@ def all_servers(folder: Path, files: dict[str, Path]) -> Iterator[list[Server]]:
 
 
 def run_load(load: Load, server: Server, model: Model) -> Run:
+    """Measures a load once. A peer that fails a request is told of and tried again; ours may not fail."""
+    for _ in range(TRIES - 1):
+        try:
+            return run_load_once(load, server, model)
+        except Unanswered as error:
+            if server.name in TRANSPORTS:
+                raise
+            print(f" {server.name} FAILED ({error}), once more;", end="", flush=True)
+    return run_load_once(load, server, model)
+
+
+def run_load_once(load: Load, server: Server, model: Model) -> Run:
     """Measures a load once, when the server is warm for it."""
     with CLIENTS[load.client](server, model, load.in_flight) as client:
         served = client(2 * load.in_flight)

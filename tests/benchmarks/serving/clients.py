@@ -25,6 +25,10 @@ MESSAGE_LIMIT = [("grpc.max_receive_message_length", -1), ("grpc.max_send_messag
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
+class Unanswered(Exception):
+    """A request came to an error."""
+
+
 @dataclass(frozen=True)
 class Served:
     """What a client saw of some requests."""
@@ -44,7 +48,7 @@ class Client(Protocol):
     """Sends requests of one record for one model, a number of them in flight."""
 
     def __call__(self, requests: int) -> Served:
-        """Sends so many; raises AssertionError if one is not answered well."""
+        """Sends so many; raises Unanswered if one comes to an error."""
 
 
 @contextmanager
@@ -70,11 +74,12 @@ def h2load(server: Server, model: Model, in_flight: int) -> Iterator[Client]:
                 capture_output=True,
                 text=True,
             ).stdout
-            # It does not know `grpc-status`. An answer that is not OK has no message, so bytes would miss.
             received = re.search(r"\((\d+)\) data", done)
-            assert received is not None and int(received[1]) == requests * (5 + answer_bytes), done
             finished = re.search(r"finished in ([0-9.]+)(us|ms|s)", done)
-            assert finished is not None, done
+            assert received is not None and finished is not None, done
+            # It does not know `grpc-status`. An answer that is not OK has no message, so bytes would miss.
+            if int(received[1]) != requests * (5 + answer_bytes):
+                raise Unanswered(f"{received[1]} bytes of {requests} answers of {answer_bytes} bytes each")
             latencies = [int(line.split("\t")[2]) for line in log.read_text().splitlines()]
             return Served(float(finished[1]) * UNITS[finished[2]], np.array(latencies) / 1e6)
 
@@ -107,7 +112,8 @@ def grpc_aio(server: Server, model: Model, in_flight: int) -> Iterator[Client]:
         def run(requests: int) -> Served:
             print(requests, file=requests_to, flush=True)
             told = answers_from.readline()
-            assert told, "the client ended: see above"
+            if not told:
+                raise Unanswered("the client ended: see above")
             seconds, latencies = json.loads(told)
             return Served(seconds, np.array(latencies))
 
