@@ -19,7 +19,7 @@ from .conversation import INFER, call, fields, prefixed
 
 HELLO = frames.PREFACE + frames.settings([])
 _STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
-_HEADERS_SETTING, _WINDOW_SETTING = 1, 4
+_TABLE_SETTING, _WINDOW_SETTING = 1, 4
 _LARGE_BYTES = 100_000
 _BOMB_BYTES = 8 << 20
 _FLOOD = 3_000
@@ -255,7 +255,7 @@ def bomb(rng: random.Random, message: bytes) -> bytes:
 
 def stall(rng: random.Random, message: bytes) -> bytes:
     """Calls whose answers find no window."""
-    settings = frames.settings([(_WINDOW_SETTING, rng.choice([0, 1, 10])), (_HEADERS_SETTING, 0)])
+    settings = frames.settings([(_WINDOW_SETTING, rng.choice([0, 1, 10])), (_TABLE_SETTING, 0)])
     whole = call(message)
     return frames.PREFACE + settings + b"".join(whole.on(stream_id) for stream_id in range(1, 61, 2))
 

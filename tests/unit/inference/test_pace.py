@@ -31,6 +31,16 @@ def test_one_slow_run_does_not_decide() -> None:
     assert pace.run_seconds(10, now=1) < 0.5
 
 
+def test_a_slow_run_is_forgotten_with_all_that_follows_from_it() -> None:
+    pace = Pace(full=4)
+    pace.observe(4, 0.02, now=0.0)
+    pace.observe(4, 2.0, now=0.5)
+    pace.observe(4, 0.02, now=20.0)
+    assert pace.run_seconds(4, now=20.0) == pytest.approx(0.02)
+    # Otherwise whatever comes would count as late, and no run would ever tell that it is not.
+    assert pace.answer_seconds(1, ahead=0, running=0, elapsed=0.0, now=20.0) == pytest.approx(0.02)
+
+
 def test_old_figures_are_forgotten() -> None:
     pace = Pace()
     pace.observe(1, 0.1, now=0)

@@ -99,7 +99,7 @@ class Pace:
         """How long a run on so many records takes, if it is not among the quick ones; 0 when not known."""
         if not self._is_fresh(now):
             return 0.0
-        return self._fixed_seconds + records * self._seconds_a_record
+        return self._fixed_seconds + records * self._seconds_a_record + self._deviation
 
     def backlog_seconds(self, records: int, *, now: float) -> float:
         """How long so many waiting records keep the model busy, in full batches; 0 when not known."""
