@@ -181,7 +181,8 @@ class Instance:
 
     def _slots_for(self, request: Request, rows: int) -> Slots:
         kind = request.kind
-        if self._slots is not None and kind == self._kind and rows <= self._max_batch_size:
+        known = kind is self._kind or kind == self._kind
+        if known and self._slots is not None and rows <= self._max_batch_size:
             return self._slots
         like = request.arrays()
         slots = Slots(like, max(rows, self._max_batch_size))

@@ -14,6 +14,9 @@ _FADING = 0.95
 # By how much the quickest run is taken to be slower with each that follows.
 _FORGETTING = 1.05
 _FRESH_SECONDS = 1.0
+# Runs so quick, so soon after another, are not looked at: that would take a good part of their own time.
+_QUICK_SECONDS = 0.0005
+_SPACING_SECONDS = 0.001
 _FRESH_RUNS = 4
 # Sizes of batches, in records squared, that differ less say nothing about what a record costs.
 _LEAST_VARIANCE = 0.01
@@ -65,6 +68,8 @@ class Pace:
         `period` is how long its instance was taken up, where that is longer: with what the loop does between
         two runs while requests wait.
         """
+        if seconds < _QUICK_SECONDS and 0 <= now - self._observed < _SPACING_SECONDS:
+            return
         seconds = max(seconds, 1e-6)
         self._least_seconds = min(seconds, _FORGETTING * self._least_seconds)
         self._least_seconds_a_record = min(seconds / records, _FORGETTING * self._least_seconds_a_record)

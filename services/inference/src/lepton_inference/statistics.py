@@ -145,11 +145,12 @@ class Statistics:
         Each took part in all runs: more than one where the only request runs in pieces.
         """
         count = len(arrivals)
-        input_ns = infer_ns = 0
-        for run in runs:
+        _, input_ns, infer_ns = runs[0]
+        for run in runs[1:]:
             input_ns += run.input_ns
             infer_ns += run.infer_ns
-        taken_ns = int((ended - started) * 1e9)
+        seconds = ended - started
+        taken_ns = int(seconds * 1e9)
         output_ns = max(0, taken_ns - input_ns - infer_ns)
         for run in runs:
             self.runs[run.records].add(run.input_ns, run.infer_ns, output_ns // len(runs))
@@ -158,16 +159,9 @@ class Statistics:
         queue_ns = int((count * started - sum(arrivals)) * 1e9)
         self._queue_ns += queue_ns
         self._total_ns += queue_ns + count * taken_ns
-        if count:
-            first, last = min(arrivals), max(arrivals)
-            self.compute_counts[bisect_left(BUCKET_SECONDS, ended - started)] += count
-            for counts, moment in ((self.queue_counts, started), (self.total_counts, ended)):
-                bucket = bisect_left(BUCKET_SECONDS, moment - first)
-                if moment - last > (BUCKET_SECONDS[bucket - 1] if bucket else -1.0):
-                    counts[bucket] += count
-                    continue
-                for arrived in arrivals:
-                    counts[bisect_left(BUCKET_SECONDS, moment - arrived)] += 1
+        self.compute_counts[bisect_left(BUCKET_SECONDS, seconds)] += count
+        _count_times(self.queue_counts, arrivals, started)
+        _count_times(self.total_counts, arrivals, ended)
 
     def found(self, arrived: float) -> None:
         """A request that came then was answered from the cache."""
@@ -186,3 +180,15 @@ class Statistics:
         """A request that came then was refused or failed."""
         self.failures[reason] += 1
         self._failed_ns += int((time.monotonic() - arrived) * 1e9)
+
+
+def _count_times(counts: list[int], arrivals: Sequence[float], moment: float) -> None:
+    """Counts the times from these arrivals until a moment: mostly all are of one bucket."""
+    if not arrivals:
+        return
+    bucket = bisect_left(BUCKET_SECONDS, moment - min(arrivals))
+    if len(arrivals) == 1 or bisect_left(BUCKET_SECONDS, moment - max(arrivals)) == bucket:
+        counts[bucket] += len(arrivals)
+        return
+    for arrived in arrivals:
+        counts[bisect_left(BUCKET_SECONDS, moment - arrived)] += 1

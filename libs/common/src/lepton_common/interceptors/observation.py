@@ -13,6 +13,7 @@ from lepton_common.telemetry.metrics import CALLS
 
 _LOG = logging.getLogger("lepton.calls")
 
+_OK = Code.OK
 # Codes that mean a fault of the service; everything else is an answer.
 _FAULTS = frozenset({Code.UNKNOWN, Code.INTERNAL, Code.DATA_LOSS})
 
@@ -43,6 +44,8 @@ async def observe(call: Call, proceed: Proceed) -> Any:
 
 def is_logged(method: Method, code: Code) -> bool:
     """Whether calls that end so are logged."""
+    if code is _OK and method.quiet:
+        return _LOG.isEnabledFor(logging.DEBUG)
     return _LOG.isEnabledFor(_level(method, code))
 
 
