@@ -216,6 +216,25 @@ def test_a_request_that_does_not_come_to_an_end_is_ended(serve: Serve, handler: 
         assert peer.answer(3)[1] == HELLO
 
 
+def test_clients_that_hold_too_much_together_lose_the_calls_that_hold_most(serve: Serve) -> None:
+    options = Options(max_message_bytes=1 << 20, max_total_buffered_bytes=1 << 20)
+    served = serve([direct(PATH, echo)], options)
+    with served.socket() as one, served.socket() as other:
+        small, large = Peer(one), Peer(other)
+        small.call(1, body=b"\0\0\0\0\5he", end=False)
+        prefix = b"\0" + (1 << 20).to_bytes(4)
+        for stream_id in (1, 3):
+            large.call(stream_id, body=prefix + bytes(600_000), end=False)
+        for stream_id in (1, 3):
+            _, _, trailers = large.answer(stream_id)
+            assert trailers[b"grpc-status"] == b"%d" % StatusCode.RESOURCE_EXHAUSTED
+        # It held less, and goes on.
+        small.send(frames.frame(frames.DATA, frames.END_STREAM, 1, b"llo"))
+        assert small.answer(1)[1] == HELLO
+        large.call(5, body=HELLO)
+        assert large.answer(5)[1] == HELLO
+
+
 @pytest.mark.parametrize("windows", ["small", "large"])
 def test_a_client_that_takes_nothing_is_let_go(serve: Serve, windows: str) -> None:
     """Its window is full, or its socket is."""

@@ -27,6 +27,10 @@ class Options:
     """What may lie in the memory of one connection: messages that are not whole, and those that no handler
     has taken. The call that goes beyond ends with RESOURCE_EXHAUSTED."""
 
+    max_total_buffered_bytes: int = 1 << 30
+    """The same of all connections together, to the second. The calls of those that hold most end with
+    RESOURCE_EXHAUSTED."""
+
     max_concurrent_calls: int = 1024
     """Of one connection; more wait at the client."""
 

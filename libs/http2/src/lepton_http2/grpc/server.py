@@ -10,6 +10,7 @@ It runs on whatever event loop runs; on uvloop's it is faster.
 
 import asyncio
 import logging
+import math
 import socket
 import ssl
 import time
@@ -182,4 +183,20 @@ class Server:
         now = time.monotonic()
         for connection in list(self._connections):
             connection.tick(now)
+        self._make_room()
         self._ticker = self.loop.call_later(_TICK_SECONDS, self._tick)
+
+    def _make_room(self) -> None:
+        """Ends calls where most is held, if all connections together hold too much."""
+        excess = self.buffered_bytes - (self.options.max_total_buffered_bytes or math.inf)
+        if excess <= 0:
+            return
+        for connection in sorted(self._connections, key=_held_bytes, reverse=True):
+            excess -= _held_bytes(connection)
+            connection.session.let_go()
+            if excess <= 0:
+                return
+
+
+def _held_bytes(connection: ServerProtocol) -> int:
+    return connection.session.buffered_bytes

@@ -120,6 +120,13 @@ class Session(Connection, Handling):
                     call, RpcError(StatusCode.DEADLINE_EXCEEDED, "the request took too long to come")
                 )
 
+    def let_go(self) -> None:
+        """Ends the calls that hold memory here."""
+        for call in list(self.streams.values()):
+            assert isinstance(call, Call)
+            if call.reassembly is not None and not call.answered:
+                self._refuse(call, RpcError(StatusCode.RESOURCE_EXHAUSTED, "the server holds too much"))
+
     # The life of a call.
 
     def _begin(self, call: Call, now: float) -> None:
