@@ -35,6 +35,7 @@ class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._buckets: dict[int, set[Expiring]] = {}
+        self._pending: list[Expiring] = []
 
     def add(self, call: Expiring) -> None:
         """Has `expire` called when the call's deadline has passed. Taken back with `call.bucket.discard`."""
@@ -48,10 +49,13 @@ class Deadlines:
         call.bucket = bucket
 
     def add_soon(self, calls: Sequence[Expiring]) -> None:
-        """Adds these in the next turn of the loop: those closed by then, as most are, need no timer."""
-        self._loop.call_soon(self._add_open, calls)
+        """Adds these within half a tick: those closed by then, as most are, need no timer."""
+        if not self._pending:
+            self._loop.call_later(0.5 / _TICKS_PER_SECOND, self._add_open)
+        self._pending += calls
 
-    def _add_open(self, calls: Sequence[Expiring]) -> None:
+    def _add_open(self) -> None:
+        calls, self._pending = self._pending, []
         for call in calls:
             if not call.closed:
                 self.add(call)
