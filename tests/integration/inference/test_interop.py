@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 PROGRAMS = Path(__file__).parent / "interop"
 DOUBLED = [[2, 4], [6, 8]]
+READY = {"state": "READY", "reason": "CPUExecutionProvider runs 100% of it"}
 
 
 def run(*command: str | Path, folder: Path = ROOT) -> str:
@@ -88,8 +89,13 @@ def test_the_contract_is_the_published_one(tritonclient_python: str) -> None:
     spec.loader.exec_module(wire)
     ours = wire.describe(grpc_service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR)
     published = json.loads(run(tritonclient_python, PROGRAMS / "wire.py"))
-    assert ours == published
-    assert len(ours) > 500
+    # What MLServer has and Triton's clients pass over.
+    added = (
+        "inference.ModelMetadataResponse.ParametersEntry",
+        "inference.ModelMetadataResponse.parameters = 6",
+    )
+    assert [line for line in ours if not any(name in line for name in added)] == published
+    assert len(published) > 500
 
 
 def test_tritonclient(tritonclient_python: str, server: InferenceServer, endpoint: str) -> None:
@@ -98,7 +104,7 @@ def test_tritonclient(tritonclient_python: str, server: InferenceServer, endpoin
     )
     assert seen["live"] and seen["ready"]
     assert seen["server"] == "lepton-inference"
-    assert seen["index"] == [{"name": "doubler", "version": "1", "state": "READY"}]
+    assert seen["index"] == [{"name": "doubler", "version": "1", **READY}]
     assert (seen["ready_when_unloaded"], seen["ready_when_loaded"]) == (False, True)
     assert seen["metadata"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", "2"]}]
     assert seen["config"]["max_batch_size"] == 32
@@ -141,7 +147,7 @@ def test_node(node_session: Path, server: InferenceServer, endpoint: str) -> Non
         run("node", node_session, ROOT / "protos", server.address, endpoint, folder=node_session.parent)
     )
     assert seen["ready"] and seen["model_ready"]
-    assert seen["index"] == [{"name": endpoint, "version": "1", "state": "READY"}]
+    assert seen["index"] == [{"name": endpoint, "version": "1", **READY}]
     assert seen["metadata"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]
     assert seen["y"] == [2, 4, 6, 8]
     assert seen["error"] == 5
@@ -151,7 +157,7 @@ def test_node(node_session: Path, server: InferenceServer, endpoint: str) -> Non
 def test_grpc_go(server: InferenceServer, endpoint: str, descriptors: Path) -> None:
     seen = json.loads(run(tool("goclient"), "session", descriptors, endpoint, server.address))
     assert seen["ready"] == {"ready": True}
-    assert seen["index"]["models"] == [{"name": endpoint, "version": "1", "state": "READY"}]
+    assert seen["index"]["models"] == [{"name": endpoint, "version": "1", **READY}]
     assert seen["metadata"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", "2"]}]
     doubled = b64encode(struct.pack("<2f", 2, 4)).decode()
     assert (seen["answer"]["id"], seen["answer"]["rawOutputContents"]) == ("mine", [doubled])
