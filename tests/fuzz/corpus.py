@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha1
 from pathlib import Path
@@ -30,7 +31,8 @@ LONGEST_BYTES = 2048
 _FOLDER = Path(__file__).parent / "corpus"
 
 Run: TypeAlias = Callable[[bytes], None]
-_Step: TypeAlias = tuple[CodeType, int, int]
+# From a line of a function to another, and the power of two of how often.
+_Step: TypeAlias = tuple[CodeType, int, int, int]
 
 
 def harness(name: str) -> Run:
@@ -73,7 +75,7 @@ def keep(name: str, found: Path) -> Iterator[Path]:
 
 def steps(run: Run, data: bytes, packages: tuple[str, ...]) -> set[_Step]:
     """The steps from line to line that an input takes in the code that is looked at."""
-    taken: set[_Step] = set()
+    taken: Counter[tuple[CodeType, int, int]] = Counter()
 
     def trace(frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
         if not str(frame.f_globals.get("__name__", "")).startswith(packages):
@@ -83,7 +85,7 @@ def steps(run: Run, data: bytes, packages: tuple[str, ...]) -> set[_Step]:
         def line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
             nonlocal last
             if event == "line":
-                taken.add((code, last, frame.f_lineno))
+                taken[code, last, frame.f_lineno] += 1
                 last = frame.f_lineno
             return line
 
@@ -95,4 +97,4 @@ def steps(run: Run, data: bytes, packages: tuple[str, ...]) -> set[_Step]:
         run(data)
     finally:
         sys.settrace(earlier)
-    return taken
+    return {(*step, count.bit_length()) for step, count in taken.items()}
