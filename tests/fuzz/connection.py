@@ -134,6 +134,7 @@ def check(connection: Connection) -> None:
             stream.queued_bytes and stream.send_window > 0 and outbound.window for stream in streams
         )
     assert len(streams) <= LIMITS.max_concurrent_streams
+    assert outbound._waiting.keys() <= connection.streams.keys()
     assert outbound.queued_bytes == sum(stream.queued_bytes for stream in streams)
     assert len(connection._were_reset) <= _MOST_RESETS
     blocks = inbound._blocks

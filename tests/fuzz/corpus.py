@@ -1,7 +1,8 @@
-"""The inputs that are kept: conversations of real clients, and what fuzzing found beside them.
+"""The inputs that are kept: what grpcio, h2load and grpc-go sent, some by hand, and what fuzzing found.
 
 Each harness has a folder. A file is named by the hash of its octets, so the same input is kept once. Of new
-ones those are kept, the shortest first, that go a way through the code that none before went.
+ones those are kept, the shortest first, that go a way through the code that none before went, or go it a
+multiple as often.
 """
 
 from __future__ import annotations
