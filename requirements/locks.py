@@ -79,6 +79,7 @@ ENVIRONMENTS = [
     Environment("helm3", group="helm3", alone=True),
     Environment("checkov", group="checkov"),
     Environment("tables", group="tables", alone=True),
+    Environment("fuzz", group="fuzz"),
     Environment("client", member="sdk"),
     Environment("compressor", member="compressor"),
     Environment("compressor-worker", member="compressor", extras=("worker", "cpu")),

@@ -80,7 +80,7 @@ class Inbound:
             self._rest.clear()
         view = memoryview(data)
         at, end = 0, len(data)
-        if self._left:
+        if self._left and end:
             at = min(self._left, end)
             self._read_more(view[:at], events)
         connection = self._connection
