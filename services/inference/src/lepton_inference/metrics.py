@@ -1,14 +1,13 @@
 """Prometheus metrics of what is served: what waits, what was answered, how the batches were."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Iterable
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
+from lepton_common.telemetry.metrics import histogram_buckets
 from lepton_inference.deployment import State
 from lepton_inference.repository import Repository
 from lepton_inference.statistics import BUCKET_SECONDS, Statistics
@@ -126,15 +125,9 @@ class ServingMetrics(Collector):
                 (computed, statistics.compute_counts, statistics.requests.ns),
                 (total, statistics.total_counts, statistics.success.ns),
             ):
-                histogram.add_metric(labels, _buckets(BUCKET_SECONDS, counts), ns / 1e9)
+                histogram.add_metric(labels, histogram_buckets(BUCKET_SECONDS, counts), ns / 1e9)
             sizes.add_metric(labels, *_batch_sizes(statistics))
         return (waited, computed, total, sizes)
-
-
-def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
-    """The counts up to each bound, of those between bounds; the last is of what is beyond all of them."""
-    names = [*map(floatToGoString, bounds), "+Inf"]
-    return [*zip(names, accumulate([*counts]), strict=True)]
 
 
 def _batch_sizes(statistics: Statistics) -> tuple[list[tuple[str, float]], float]:
@@ -144,4 +137,4 @@ def _batch_sizes(statistics: Statistics) -> tuple[list[tuple[str, float]], float
     for size, stages in [*statistics.runs.items()]:
         counts[bisect_left(_BUCKET_RECORDS, size)] += stages.count
         records += size * stages.count
-    return _buckets(_BUCKET_RECORDS, counts), records
+    return histogram_buckets(_BUCKET_RECORDS, counts), records

@@ -4,10 +4,10 @@ The names and labels are those that gRPC servers of other languages use, so that
 """
 
 import http.server
-import math
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +19,7 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from lepton.access.v1.access_pb2 import PERMISSION_READ
 from lepton_common.auth import Credentials
@@ -26,7 +27,13 @@ from lepton_common.errors import Unauthenticated
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 
-_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, math.inf)
+_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+def histogram_buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """The counts up to each bound, of those between bounds; the last is of what is beyond all of them."""
+    names = [*map(floatToGoString, bounds), "+Inf"]
+    return [*zip(names, accumulate([*counts]), strict=True)]
 
 
 class MethodFigures:
@@ -39,7 +46,7 @@ class MethodFigures:
         self.in_flight = 0
         self.handled: dict[str, int] = {}
         """Answers by the names of their codes."""
-        self.buckets = [0] * len(_BOUNDS)
+        self.buckets = [0] * (len(_BOUNDS) + 1)
         self.seconds = 0.0
 
     def begin(self) -> None:
@@ -78,12 +85,7 @@ class CallMetrics(Collector):
         for labels, figures in [*self._figures.items()]:
             for code, count in [*figures.handled.items()]:
                 handled.add_metric((*labels, code), count)
-            in_bucket, below = [*figures.buckets], 0
-            buckets: list[tuple[str, float]] = []
-            for bound, count in zip(_BOUNDS, in_bucket, strict=True):
-                below += count
-                buckets.append(("+Inf" if bound == math.inf else str(float(bound)), below))
-            seconds.add_metric(labels, buckets, figures.seconds)
+            seconds.add_metric(labels, histogram_buckets(_BOUNDS, figures.buckets), figures.seconds)
             in_flight.add_metric(labels, figures.in_flight)
         return families
 
