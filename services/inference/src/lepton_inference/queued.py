@@ -159,8 +159,6 @@ class Queue:
 
         A batch is of one kind and has no more than `most_records`, or it is a single request.
         """
-        if self._count == 1:
-            return self._take_only(done)
         batch: list[Queued] = []
         late: list[Queued] = []
         over: list[Queued] = []
@@ -189,16 +187,6 @@ class Queue:
             for request in (*batch, *late, *over):
                 self.remove(request)
         return batch, late
-
-    def _take_only(self, done: float) -> tuple[list[Queued], list[Queued]]:
-        """`take`, where only one waits."""
-        request = next(iter(self))
-        self._batches += 1
-        self._clear()
-        if request.is_over:
-            return [], []
-        is_late = request.deadline is not None and request.deadline < done
-        return ([], [request]) if is_late else ([request], [])
 
     def take_last(self) -> Queued:
         """Takes out the one that came last of the lowest priority."""

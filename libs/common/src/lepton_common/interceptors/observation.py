@@ -13,13 +13,12 @@ from lepton_common.telemetry.metrics import CALLS
 
 _LOG = logging.getLogger("lepton.calls")
 
-_OK = Code.OK
 # Codes that mean a fault of the service; everything else is an answer.
 _FAULTS = frozenset({Code.UNKNOWN, Code.INTERNAL, Code.DATA_LOSS})
 
 # How calls end that are made all the time, on a server with much or too much to do. A line for each would
 # take more time than the answer.
-_USUAL = frozenset({Code.OK, Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED})
+_USUAL = (Code.OK, Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED)
 
 
 async def observe(call: Call, proceed: Proceed) -> Any:
@@ -44,8 +43,6 @@ async def observe(call: Call, proceed: Proceed) -> Any:
 
 def is_logged(method: Method, code: Code) -> bool:
     """Whether calls that end so are logged."""
-    if code is _OK and method.quiet:
-        return _LOG.isEnabledFor(logging.DEBUG)
     return _LOG.isEnabledFor(_level(method, code))
 
 

@@ -1,7 +1,7 @@
 """One connection of a gRPC server: its events become calls of handlers."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from lepton_http2.connection import Connection
 from lepton_http2.errors import ErrorCode
@@ -98,8 +98,7 @@ class Session(Connection, Handling):
 
     def give_up(self) -> None:
         """Ends all calls, and with them the connection."""
-        for call in list(self.streams.values()):
-            assert isinstance(call, Call)
+        for call in self._calls():
             call.abort(StatusCode.UNAVAILABLE, "the server has stopped")
             call.cancel()
         self.abort(ErrorCode.NO_ERROR, "")
@@ -107,14 +106,13 @@ class Session(Connection, Handling):
     def resume(self) -> None:
         """The transport has written what it had."""
         self.paused = False
-        for call in list(self.streams.values()):
+        for call in self._calls():
             call.drained()
 
     def end_late(self, now: float) -> None:
         """Ends the calls whose requests take too long to come."""
         limit = self.options.request_seconds
-        for call in list(self.streams.values()) if limit else ():
-            assert isinstance(call, Call)
+        for call in self._calls() if limit else ():
             if call.is_late(now, limit_seconds=limit):
                 self._refuse(
                     call, RpcError(StatusCode.DEADLINE_EXCEEDED, "the request took too long to come")
@@ -122,10 +120,13 @@ class Session(Connection, Handling):
 
     def let_go(self) -> None:
         """Ends the calls that hold memory here."""
-        for call in list(self.streams.values()):
-            assert isinstance(call, Call)
+        for call in self._calls():
             if call.reassembly is not None and not call.answered:
                 self._refuse(call, RpcError(StatusCode.RESOURCE_EXHAUSTED, "the server holds too much"))
+
+    def _calls(self) -> list[Call]:
+        """The calls that are under way: what is done to one may end others."""
+        return cast(list[Call], list(self.streams.values()))
 
     # The life of a call.
 
