@@ -31,9 +31,10 @@ from lepton_inference.catalogue import Catalogue, Endpoint, Version
 from lepton_inference.deployment import State
 from lepton_inference.gpu import Gpu
 from lepton_inference.loader import Loader
-from lepton_inference.model import Model, RuntimeOptions
+from lepton_inference.model import Model
 from lepton_inference.repository import Repository
 from lepton_inference.routing import Route
+from lepton_inference.sessions import RuntimeOptions
 
 Ask = Callable[..., pb.ModelInferRequest]
 SERVING = health_pb2.HealthCheckResponse.SERVING

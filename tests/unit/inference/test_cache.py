@@ -14,7 +14,8 @@ from lepton_inference.batcher import BatchLimits
 from lepton_inference.cache import ResponseCache, begin_key, key_of
 from lepton_inference.catalogue import Version
 from lepton_inference.deployment import Deployment
-from lepton_inference.model import Model, RuntimeOptions, load_model
+from lepton_inference.model import Model, load_model
+from lepton_inference.sessions import RuntimeOptions
 from lepton_inference.signature import Signature, Tensor
 from lepton_inference.tensors import Array
 

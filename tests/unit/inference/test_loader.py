@@ -19,7 +19,8 @@ from lepton_inference.catalogue import Catalogue, Endpoint, Execution, Version
 from lepton_inference.gpu import Gpu
 from lepton_inference.loader import Loader
 from lepton_inference.memory import MemoryBudget
-from lepton_inference.model import CPU_PROVIDER, Model, RuntimeOptions
+from lepton_inference.model import Model
+from lepton_inference.sessions import CPU_PROVIDER, RuntimeOptions
 
 Publish = Callable[[int, float], Version]
 Write = Callable[..., Path]

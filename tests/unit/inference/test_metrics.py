@@ -12,9 +12,10 @@ from lepton_common.errors import TensorMismatch
 from lepton_inference.batcher import BatchLimits
 from lepton_inference.catalogue import Catalogue, Endpoint, Version
 from lepton_inference.metrics import ServingMetrics
-from lepton_inference.model import Model, RuntimeOptions, load_model
+from lepton_inference.model import Model, load_model
 from lepton_inference.repository import Repository
 from lepton_inference.routing import Route
+from lepton_inference.sessions import RuntimeOptions
 from lepton_inference.signature import Signature, Tensor
 
 VERSION = "models/scaler/versions/7"

@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from lepton_common.errors import InvalidModel, WrongState
-from lepton_inference.model import CPU_PROVIDER, RuntimeOptions, load_model
+from lepton_inference.model import load_model
+from lepton_inference.sessions import CPU_PROVIDER, RuntimeOptions
 from lepton_inference.signature import Signature, TensorSpec
 from lepton_inference.tensors import DATATYPES
 

@@ -20,9 +20,10 @@ from lepton_inference.api.quick import QuickInfer
 from lepton_inference.api.servicer import InferenceServicer
 from lepton_inference.batcher import BatchLimits
 from lepton_inference.catalogue import Catalogue, Endpoint, Version
-from lepton_inference.model import Model, RuntimeOptions, load_model
+from lepton_inference.model import Model, load_model
 from lepton_inference.repository import Repository
 from lepton_inference.routing import Route
+from lepton_inference.sessions import RuntimeOptions
 from lepton_inference.signature import Signature, Tensor
 
 VERSION = "models/m/versions/1"

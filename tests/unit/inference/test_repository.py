@@ -30,9 +30,10 @@ from lepton_inference.catalogue import (
 from lepton_inference.deployment import Deployment, State
 from lepton_inference.loader import Loader
 from lepton_inference.memory import MemoryBudget
-from lepton_inference.model import Model, RuntimeOptions
+from lepton_inference.model import Model
 from lepton_inference.repository import Repository
 from lepton_inference.routing import Route
+from lepton_inference.sessions import RuntimeOptions
 from lepton_inference.signature import Signature, Tensor, TensorSpec
 
 Publish = Callable[[int, float], Version]

@@ -17,19 +17,14 @@ from lepton_inference.binding import can_bind, must_bind, run_bound
 from lepton_inference.gpu import fatal_error, gpu_lost
 from lepton_inference.pinned import PinnedMemory
 from lepton_inference.sessions import (
-    CPU_PROVIDER,
-    CUDA_PROVIDER,
     GPU_PROVIDERS,
     RUNTIME_ERRORS,
-    Device,
     RuntimeOptions,
     open_session,
     provider_shares,
 )
 from lepton_inference.signature import Signature, TensorSpec, check_registered, may_batch
 from lepton_inference.tensors import DATATYPES, Array
-
-__all__ = ["CPU_PROVIDER", "CUDA_PROVIDER", "Device", "Model", "RuntimeOptions", "load_model"]
 
 logger = logging.getLogger(__name__)
 
