@@ -147,7 +147,7 @@ async def test_instances_run_at_a_time() -> None:
         for _ in range(3):
             answers = await asyncio.gather(*(ask(batcher, n) for n in range(6)))
             assert answers == [[2 * n] for n in range(6)]
-    assert {size: stages.count for size, stages in statistics.runs.items()} == {2: 9}
+    assert {size: stages.count for size, stages in statistics.counts().runs.items()} == {2: 9}
 
 
 async def test_no_more_than_the_instances_run_at_a_time() -> None:
@@ -264,7 +264,7 @@ async def test_in_a_full_queue_the_last_of_the_lowest_priority_gives_way(limits:
             assert displaced.value.retry_after_seconds is not None
             assert batcher.queue_length == 3
         assert await asyncio.gather(high, *waiting[:2]) == [[10], [0], [2]]
-    assert statistics.failures == {"OVERLOADED": 3}
+    assert statistics.counts().failures == {"OVERLOADED": 3}
 
 
 async def test_nothing_is_displaced_for_what_would_still_not_fit() -> None:
@@ -319,7 +319,7 @@ async def test_a_request_that_fails_does_not_fail_its_batch() -> None:
         good, bad, also_good = await asyncio.gather(*asked, return_exceptions=True)
     assert (good, also_good) == ([2], [4])
     assert isinstance(bad, InvalidModel)
-    assert statistics.fail.count == 1
+    assert statistics.counts().fail.count == 1
 
 
 async def test_a_fault_reaches_everyone_it_hits_and_the_queue_goes_on() -> None:
@@ -442,14 +442,19 @@ async def test_requests_and_runs_are_counted() -> None:
             asked = [asyncio.create_task(ask(batcher, 1, 2)) for _ in range(3)]
             await asyncio.sleep(0.05)
         await asyncio.gather(*asked)
-    assert statistics.records == 7
-    assert statistics.success.count == statistics.queue.count == statistics.requests.infer.count == 4
-    assert statistics.run_count == 2
-    assert {size: stages.count for size, stages in statistics.runs.items()} == {1: 1, 6: 1}
-    assert statistics.queue.ns > 3 * 0.04e9
+    assert statistics.counts().records == 7
+    assert (
+        statistics.counts().success.count
+        == statistics.counts().queue.count
+        == statistics.counts().requests.infer.count
+        == 4
+    )
+    assert statistics.counts().run_count == 2
+    assert {size: stages.count for size, stages in statistics.counts().runs.items()} == {1: 1, 6: 1}
+    assert statistics.counts().queue.ns > 3 * 0.04e9
     assert statistics.last_request_ms > 1_600_000_000_000
-    assert sum(statistics.queue_counts) == sum(statistics.total_counts) == 4
-    assert sum(statistics.compute_counts) == 4
+    assert sum(statistics.counts().queue_counts) == sum(statistics.counts().total_counts) == 4
+    assert sum(statistics.counts().compute_counts) == 4
 
 
 async def test_failures_are_counted_by_reason() -> None:
@@ -467,8 +472,8 @@ async def test_failures_are_counted_by_reason() -> None:
             gone.cancel()
             await asyncio.wait([gone])
     expected = {"INVALID_MODEL": 1, "DEADLINE_EXCEEDED": 1, "OVERLOADED": 1, "CANCELLED": 1}
-    assert statistics.failures == expected
-    assert statistics.fail.count == 4
+    assert statistics.counts().failures == expected
+    assert statistics.counts().fail.count == 4
 
 
 async def test_a_drain_that_nobody_waits_for_any_more_goes_on() -> None:

@@ -170,12 +170,16 @@ async def test_what_was_kept_answers_every_request_with_the_same_tensors(served:
         assert await served.quickly(message) == await served.in_full(message)
     deployment = served.endpoint.find()
     statistics = deployment.statistics
-    assert (statistics.cache_hit.count, statistics.cache_miss.count, statistics.run_count) == (3, 1, 1)
+    assert (
+        statistics.counts().cache_hit.count,
+        statistics.counts().cache_miss.count,
+        statistics.counts().run_count,
+    ) == (3, 1, 1)
     # The servicer finds what the quick way kept.
     x, n = (np.frombuffer(raw, dtype) for raw, dtype in zip(good(2).raw_input_contents, "fq", strict=True))
     tensors = [Tensor("x", "FP32", x.reshape(2, 3)), Tensor("n", "INT64", n.reshape(2, 2))]
     assert (await deployment.infer(tensors))["y"].tolist() == (2 * x.reshape(2, 3)).tolist()
-    assert statistics.cache_hit.count == 4
+    assert statistics.counts().cache_hit.count == 4
 
 
 async def test_requests_of_one_turn_are_one_batch_and_answered_alike(served: Served) -> None:

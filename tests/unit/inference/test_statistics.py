@@ -5,7 +5,7 @@ from bisect import bisect_left
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_inference.statistics import BUCKET_SECONDS, Run, Statistics
+from lepton_inference.statistics import BUCKET_SECONDS, Duration, Run, Statistics
 
 waits = st.floats(0, 20) | st.sampled_from(BUCKET_SECONDS)
 
@@ -34,29 +34,42 @@ def test_each_request_is_in_the_bucket_of_its_time(batches: list[tuple[list[floa
         queue += [started - arrived for arrived in arrivals]
         total += [ended - arrived for arrived in arrivals]
         compute += [ended - started] * len(arrivals)
-    assert statistics.queue_counts == counted(queue)
-    assert statistics.total_counts == counted(total)
-    assert statistics.compute_counts == counted(compute)
-    assert statistics.records == statistics.success.count == len(queue)
-    assert abs(statistics.queue.ns / 1e9 - sum(queue)) < 1e-6
-    assert abs(statistics.success.ns / 1e9 - sum(total)) < 1e-6
+    counts = statistics.counts()
+    assert counts.queue_counts == counted(queue)
+    assert counts.total_counts == counted(total)
+    assert counts.compute_counts == counted(compute)
+    assert counts.records == counts.success.count == len(queue)
+    assert abs(counts.queue.ns / 1e9 - sum(queue)) < 1e-6
+    assert abs(counts.success.ns / 1e9 - sum(total)) < 1e-6
 
 
 def test_a_batch_that_nobody_waited_for_is_a_run_all_the_same() -> None:
     statistics = Statistics()
     statistics.answered([], 0, [Run(4, 10, 20)], started=1.0, ended=2.0)
-    assert (statistics.run_count, statistics.run_ns) == (1, 20)
-    assert (statistics.success.count, statistics.records) == (0, 0)
+    counts = statistics.counts()
+    assert (counts.run_count, counts.run_ns) == (1, 20)
+    assert (counts.success.count, counts.records) == (0, 0)
 
 
 def test_pieces_of_a_request_are_runs_of_their_own() -> None:
     statistics = Statistics()
     runs = [Run(4, 0, 10), Run(4, 0, 10), Run(1, 0, 5)]
     statistics.answered([1.0], 9, runs, started=1.0, ended=1.0)
-    assert {size: stages.infer.ns for size, stages in statistics.runs.items()} == {4: 20, 1: 5}
-    assert statistics.requests.infer.ns == 25
-    assert statistics.requests.infer.count == 1
+    counts = statistics.counts()
+    assert {size: stages.infer.ns for size, stages in counts.runs.items()} == {4: 20, 1: 5}
+    assert counts.requests.infer.ns == 25
+    assert counts.requests.infer.count == 1
 
 
 def test_no_request_is_no_time() -> None:
     assert Statistics().last_request_ms == 0
+
+
+def test_all_are_counted_however_many_came_since_somebody_looked() -> None:
+    statistics = Statistics()
+    for _ in range(1000):
+        statistics.answered([1.0, 1.0], 2, [Run(2, 1, 2)], started=1.0, ended=1.0)
+    counts = statistics.counts()
+    assert (counts.success.count, counts.records, counts.run_count) == (2000, 2000, 1000)
+    assert counts.requests.infer == Duration(2000, 4000)
+    assert counts.queue_counts[0] == 2000

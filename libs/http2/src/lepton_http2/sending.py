@@ -18,6 +18,7 @@ __all__ = ["MESSAGE_PREFIX", "Answer", "Outbound"]
 MESSAGE_PREFIX = Struct(">BI")
 """What stands in front of a message of gRPC: whether it is compressed, and its size."""
 
+_pack_head = Struct(">BHBBI").pack
 _FIRST_TABLE = 4096
 _PREFIX_BYTES = MESSAGE_PREFIX.size
 # A message up to this size is copied to stand in one frame with its prefix.
@@ -61,7 +62,7 @@ class Answer:
             body,
             self._pack_stop(self._stop, stream_id, self.trailers)
             if trailers is None
-            else frames.header(frames.HEADERS, _LAST, stream_id, len(trailers)) + trailers,
+            else _pack_head(0, len(trailers), frames.HEADERS, _LAST, stream_id) + trailers,
         )
 
 

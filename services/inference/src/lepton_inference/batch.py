@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol, TypeAlias
 
@@ -86,10 +85,14 @@ class Outputs:
         arrays: by name.
         rows: where the rows of each request begin, and then where those of the last one end.
         slots: what the inputs were in; None where the outputs belong as a whole to the only request.
+        runs: what it took.
     """
 
-    def __init__(self, arrays: Arrays, rows: Sequence[int], slots: Slots | None) -> None:
+    def __init__(
+        self, arrays: Arrays, rows: Sequence[int], slots: Slots | None, runs: Sequence[Run] = ()
+    ) -> None:
         self.rows = rows
+        self.runs = runs
         self.worked_out: dict[Hashable, Any] = {}
         """What requests found out about these outputs, for those of their kind that come after them."""
         self._arrays = arrays
@@ -108,25 +111,20 @@ class Outputs:
         return {name: array[first:last] for name, array in self._arrays.items()}
 
     def raw(
-        self, name: str, dtype: "np.dtype[Any]", *, records: int
+        self, name: str, dtype: "np.dtype[Any]", records: int
     ) -> tuple[tuple[int, ...], bytes | memoryview, int]:
         """An output: its shape for a request of so many records, its elements as `dtype`, the bytes of a row.
 
         What the only request gets as a whole is one row.
         """
         array = self._arrays[name]
-        data = _octets(array if array.dtype == dtype else array.astype(dtype))
+        if array.dtype != dtype:
+            array = array.astype(dtype)
+        data = _octets(array)
+        shape = array.shape
         if self._slots is None:
-            return array.shape, data, len(data)
-        return (records, *array.shape[1:]), data, len(data) // self.rows[-1]
-
-
-@dataclass(slots=True)
-class BatchResult:
-    """The outputs of a batch, and the runs that it took."""
-
-    outputs: Outputs
-    runs: list[Run]
+            return shape, data, len(data)
+        return (records, *shape[1:]), data, len(data) // self.rows[-1]
 
 
 class Instance:
@@ -147,7 +145,7 @@ class Instance:
         self._kind: Hashable = None
         self._slots: Slots | None = None
 
-    def run(self, requests: Sequence[Request], records: int) -> BatchResult:
+    def run(self, requests: Sequence[Request], records: int) -> Outputs:
         """Runs the requests together; they have so many records altogether.
 
         Raises:
@@ -164,10 +162,10 @@ class Instance:
             request.fill(slots, row)
         joined = time.perf_counter_ns()
         outputs = self._compute(slots.rows(records))
-        run = Run(records, input_ns=joined - started, infer_ns=time.perf_counter_ns() - joined)
-        return BatchResult(Outputs(outputs, rows, slots), [run])
+        run = Run(records, joined - started, time.perf_counter_ns() - joined)
+        return Outputs(outputs, rows, slots, (run,))
 
-    def _run_alone(self, request: Request) -> BatchResult:
+    def _run_alone(self, request: Request) -> Outputs:
         pieces: list[Arrays] = []
         runs: list[Run] = []
         for count, inputs in _pieces(request.arrays(), request.records, max_batch_size=self._max_batch_size):
@@ -177,7 +175,7 @@ class Instance:
         whole = pieces[0]
         if len(pieces) > 1:
             whole = {name: np.concatenate([piece[name] for piece in pieces]) for name in whole}
-        return BatchResult(Outputs(whole, (0, 1), None), runs)
+        return Outputs(whole, (0, 1), None, runs)
 
     def _slots_for(self, request: Request, rows: int) -> Slots:
         kind = request.kind

@@ -30,7 +30,7 @@ from lepton_common.errors import (
     Overloaded,
     ShuttingDown,
 )
-from lepton_inference.batch import Arrays, BatchResult, Compute, Instance
+from lepton_inference.batch import Arrays, Compute, Instance, Outputs
 from lepton_inference.pace import Pace
 from lepton_inference.queued import DEFAULT_PRIORITY, Awaited, Queue, Queued
 from lepton_inference.statistics import Statistics
@@ -93,7 +93,7 @@ class Batcher:
     @property
     def queue_length(self) -> int:
         """Requests that wait."""
-        return len(self._queue)
+        return self._queue.requests
 
     async def infer(
         self,
@@ -157,12 +157,12 @@ class Batcher:
         if deadline is not None and deadline <= now:
             raise DeadlineExceeded("the deadline had passed when the request came")
         queue = self._queue
-        if not queue and not self._running:
+        if not queue.requests and not self._running:
             return
         if deadline is not None:
             self._check_deadline(request, _MARGIN * (deadline - now), now)
         if (
-            len(queue) >= self._limits.max_queue_requests
+            queue.requests >= self._limits.max_queue_requests
             or queue.size_bytes + request.size_bytes > self._limits.max_queue_bytes
         ):
             self._make_room(request)
@@ -189,7 +189,7 @@ class Batcher:
         if before.size_bytes + request.size_bytes > limits.max_queue_bytes:
             raise self._overloaded("the queue holds as many bytes as it may", before.records, now)
         while (
-            len(queue) >= limits.max_queue_requests
+            queue.requests >= limits.max_queue_requests
             or queue.size_bytes + request.size_bytes > limits.max_queue_bytes
         ):
             displaced = queue.take_last()
@@ -221,7 +221,7 @@ class Batcher:
             return
         if self._alone:
             self._begin([self._alone.popleft()])
-        elif self._queue:
+        elif self._queue.requests:
             now = time.monotonic()
             most = self._next_size(now)
             if not most:
@@ -236,7 +236,7 @@ class Batcher:
                 self._look_soon()
         elif self._closing and not self._running:
             self._drained.set()
-        if self._idle and (self._queue or self._alone):
+        if self._idle and (self._queue.requests or self._alone):
             self._look_soon()
 
     def _next_size(self, now: float) -> int:
@@ -266,20 +266,20 @@ class Batcher:
             running = self._loop.run_in_executor(self._threads, batch.run)
             running.add_done_callback(lambda ended: self._end(batch, _outcome(ended)))
             return
-        outcome: BatchResult | BaseException
+        outcome: Outputs | BaseException
         try:
             outcome = batch.run()
         except Exception as error:
             outcome = error
         self._end(batch, outcome)
 
-    def _end(self, batch: "_Batch", outcome: BatchResult | BaseException) -> None:
+    def _end(self, batch: "_Batch", outcome: Outputs | BaseException) -> None:
         self._running.remove(batch)
         requests = batch.requests
-        if isinstance(outcome, BatchResult):
+        if isinstance(outcome, Outputs):
             now = time.monotonic()
             self._pace.observe(batch.records, now - batch.started, now=now, period=now - batch.wanted_since)
-            if self._queue and not self._limits.max_delay_seconds:
+            if self._queue.requests and not self._limits.max_delay_seconds:
                 self._wanted_since = now
             self._answer(batch, outcome)
         elif isinstance(outcome, LeptonError) and len(requests) > 1:
@@ -290,25 +290,27 @@ class Batcher:
                 self._fail(request, outcome)
         # Its slots are not read any more.
         self._idle.append(batch.instance)
-        if self._queue or self._alone or self._closing:
+        if self._queue.requests or self._alone or self._closing:
             self._look_soon()
 
-    def _answer(self, batch: "_Batch", result: BatchResult) -> None:
-        outputs = result.outputs
-        arrivals: list[float] = []
-        records = 0
-        for index, request in enumerate(batch.requests):
+    def _answer(self, batch: "_Batch", outputs: Outputs) -> None:
+        answered, records = batch.requests, batch.records
+        unanswered: list[Queued] = []
+        for index, request in enumerate(answered):
             if request.is_over:
+                unanswered.append(request)
                 continue
             try:
                 request.answer(outputs, index)
             except Exception as error:
                 self._fail(request, error)
-                continue
-            arrivals.append(request.arrived)
-            records += request.records
+                unanswered.append(request)
+        if unanswered:
+            answered = [request for request in answered if request not in unanswered]
+            records = sum([request.records for request in answered])
+        arrivals = [request.arrived for request in answered]
         self._statistics.answered(
-            arrivals, records, result.runs, started=batch.started, ended=time.monotonic()
+            arrivals, records, outputs.runs, started=batch.started, ended=time.monotonic()
         )
 
     def _fail(self, request: Queued, error: BaseException) -> None:
@@ -338,7 +340,7 @@ class _Batch:
         self.started = started
         self.wanted_since = wanted_since
 
-    def run(self) -> BatchResult:
+    def run(self) -> Outputs:
         return self.instance.run(self.requests, self.records)
 
 
@@ -346,5 +348,5 @@ def _reason(error: BaseException) -> str:
     return error.reason if isinstance(error, LeptonError) else Internal.reason
 
 
-def _outcome(ended: "asyncio.Future[BatchResult]") -> BatchResult | BaseException:
+def _outcome(ended: "asyncio.Future[Outputs]") -> Outputs | BaseException:
     return ended.exception() or ended.result()

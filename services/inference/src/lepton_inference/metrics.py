@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from lepton_common.telemetry.metrics import histogram_buckets
 from lepton_inference.deployment import State
 from lepton_inference.repository import Repository
-from lepton_inference.statistics import BUCKET_SECONDS, Statistics
+from lepton_inference.statistics import BUCKET_SECONDS, Counts
 
 _LABELS = ("endpoint", "version")
 _BUCKET_RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -63,17 +63,17 @@ class ServingMetrics(Collector):
         )
         for endpoint, deployment in self._repository.deployments():
             labels = (endpoint, deployment.version.number)
-            statistics = deployment.statistics
+            counts = deployment.statistics.counts()
             queue.add_metric(labels, deployment.queue_length)
             status = deployment.status
             ready.add_metric((*labels, status.provider), float(status.state is State.READY))
             share.add_metric((*labels, status.provider), status.provider_share)
             memory.add_metric(labels, deployment.memory_bytes)
-            records.add_metric(labels, statistics.records)
-            for reason, count in [*statistics.failures.items()]:
+            records.add_metric(labels, counts.records)
+            for reason, count in [*counts.failures.items()]:
                 failed.add_metric((*labels, reason), count)
-            runs.add_metric(labels, statistics.run_count)
-            seconds.add_metric(labels, statistics.run_ns / 1e9)
+            runs.add_metric(labels, counts.run_count)
+            seconds.add_metric(labels, counts.run_ns / 1e9)
         return (
             queue,
             ready,
@@ -99,8 +99,9 @@ class ServingMetrics(Collector):
         )
         for endpoint, deployment in self._repository.deployments():
             labels = (endpoint, deployment.version.number)
-            found.add_metric(labels, deployment.statistics.cache_hit.count)
-            missed.add_metric(labels, deployment.statistics.cache_miss.count)
+            counts = deployment.statistics.counts()
+            found.add_metric(labels, counts.cache_hit.count)
+            missed.add_metric(labels, counts.cache_miss.count)
             kept.add_metric(labels, deployment.cache_bytes)
         return (found, missed, kept)
 
@@ -119,22 +120,22 @@ class ServingMetrics(Collector):
         )
         for endpoint, deployment in self._repository.deployments():
             labels = (endpoint, deployment.version.number)
-            statistics = deployment.statistics
-            for histogram, counts, ns in (
-                (waited, statistics.queue_counts, statistics.queue.ns),
-                (computed, statistics.compute_counts, statistics.requests.ns),
-                (total, statistics.total_counts, statistics.success.ns),
+            counts = deployment.statistics.counts()
+            for histogram, of_buckets, ns in (
+                (waited, counts.queue_counts, counts.queue.ns),
+                (computed, counts.compute_counts, counts.requests.ns),
+                (total, counts.total_counts, counts.success.ns),
             ):
-                histogram.add_metric(labels, histogram_buckets(BUCKET_SECONDS, counts), ns / 1e9)
-            sizes.add_metric(labels, *_batch_sizes(statistics))
+                histogram.add_metric(labels, histogram_buckets(BUCKET_SECONDS, of_buckets), ns / 1e9)
+            sizes.add_metric(labels, *_batch_sizes(counts))
         return (waited, computed, total, sizes)
 
 
-def _batch_sizes(statistics: Statistics) -> tuple[list[tuple[str, float]], float]:
+def _batch_sizes(of: Counts) -> tuple[list[tuple[str, float]], float]:
     """The buckets of the runs by their records, and all records that ran."""
     counts = [0] * (len(_BUCKET_RECORDS) + 1)
     records = 0
-    for size, stages in [*statistics.runs.items()]:
+    for size, stages in [*of.runs.items()]:
         counts[bisect_left(_BUCKET_RECORDS, size)] += stages.count
         records += size * stages.count
     return histogram_buckets(_BUCKET_RECORDS, counts), records

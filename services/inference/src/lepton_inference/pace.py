@@ -58,7 +58,7 @@ class Pace:
         self._variance = 0.0
         self._covariance = 0.0
         self._share_of_records = 0.5
-        self._observed = -math.inf
+        self._observed = self._fresh_until = -math.inf
         self._least_seconds = math.inf
         self._least_seconds_a_record = math.inf
 
@@ -74,7 +74,7 @@ class Pace:
         self._least_seconds = min(seconds, _FORGETTING * self._least_seconds)
         self._least_seconds_a_record = min(seconds / records, _FORGETTING * self._least_seconds_a_record)
         seconds = seconds if period is None else max(seconds, period)
-        if self._is_fresh(now):
+        if now <= self._fresh_until:
             off = abs(seconds - self._fixed_seconds - self._seconds_a_record * records)
             self._deviation += _WEIGHT * (off - self._deviation)
             self._records += _WEIGHT * (records - self._records)
@@ -99,16 +99,17 @@ class Pace:
         self._fixed_seconds = (1 - self._share_of_records) * self._seconds
         self._seconds_a_record = self._share_of_records * self._seconds / self._records
         self._full_seconds = self._fixed_seconds + self._seconds_a_record * self._full
+        self._fresh_until = now + max(_FRESH_SECONDS, _FRESH_RUNS * self._seconds)
 
     def run_seconds(self, records: int, *, now: float) -> float:
         """How long a run on so many records takes, if it is not among the quick ones; 0 when not known."""
-        if not self._is_fresh(now):
+        if now > self._fresh_until:
             return 0.0
         return self._fixed_seconds + records * self._seconds_a_record + self._deviation
 
     def backlog_seconds(self, records: int, *, now: float) -> float:
         """How long so many waiting records keep the model busy, in full batches; 0 when not known."""
-        if not self._is_fresh(now):
+        if now > self._fresh_until:
             return 0.0
         return (
             records / self._full * self._fixed_seconds + records * self._seconds_a_record
@@ -127,7 +128,7 @@ class Pace:
         `elapsed` seconds on `running` records; 0 where one is idle. The batch of the request is taken to be
         as large as the largest ones of late, since others will join it.
         """
-        if not self._is_fresh(now):
+        if now > self._fresh_until:
             return 0.0
         fixed, each, full = self._fixed_seconds, self._seconds_a_record, self._full
         batches, rest = divmod(ahead, full)
@@ -144,6 +145,3 @@ class Pace:
         The quickest runs tell it, the later ones more: slower ones were waiting for the processor.
         """
         return max(self._least_seconds, records * self._least_seconds_a_record)
-
-    def _is_fresh(self, now: float) -> bool:
-        return now - self._observed <= max(_FRESH_SECONDS, _FRESH_RUNS * self._seconds)

@@ -106,13 +106,11 @@ class Queue:
 
     def __init__(self) -> None:
         self._lines = tuple([_Line() for _ in range(PRIORITIES)])
-        self._count = 0
         self._batches = 0
+        self.requests = 0
+        """That wait."""
         self.records = 0
         self.size_bytes = 0
-
-    def __len__(self) -> int:
-        return self._count
 
     def __iter__(self) -> Iterator[Queued]:
         return iter(self._in_turn())
@@ -139,7 +137,7 @@ class Queue:
         line.requests[request] = None
         line.records += request.records
         line.size_bytes += request.size_bytes
-        self._count += 1
+        self.requests += 1
         self.records += request.records
         self.size_bytes += request.size_bytes
 
@@ -181,7 +179,7 @@ class Queue:
             records += request.records
             batch.append(request)
         self._batches += 1
-        if len(batch) + len(late) + len(over) == self._count:
+        if len(batch) + len(late) + len(over) == self.requests:
             self._clear()
         else:
             for request in (*batch, *late, *over):
@@ -203,7 +201,7 @@ class Queue:
         del line.requests[request]
         line.records -= request.records
         line.size_bytes -= request.size_bytes
-        self._count -= 1
+        self.requests -= 1
         self.records -= request.records
         self.size_bytes -= request.size_bytes
         return True
@@ -221,7 +219,7 @@ class Queue:
             if line.requests:
                 line.requests.clear()
                 line.records = line.size_bytes = 0
-        self._count = self.records = self.size_bytes = 0
+        self.requests = self.records = self.size_bytes = 0
 
 
 class _Line:

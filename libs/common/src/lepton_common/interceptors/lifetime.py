@@ -42,7 +42,8 @@ class Lifetime:
         self._look: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._refused_at = float("-inf")
-        self._draining = False
+        self.draining = False
+        """Whether new calls are refused."""
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
         """Runs the call within its deadline, or refuses it.
@@ -53,7 +54,7 @@ class Lifetime:
         """
         if call.method.permission is None:
             return await proceed()
-        if self._draining:
+        if self.draining:
             self._refused_at = asyncio.get_running_loop().time()
             raise _not_taken()
         limit = asyncio.timeout(self._limit_seconds(call))
@@ -72,14 +73,9 @@ class Lifetime:
         except TimeoutError:
             if not limit.expired():
                 raise
-        if self._draining:
+        if self.draining:
             raise _cut_off()
         raise self._overdue()
-
-    @property
-    def draining(self) -> bool:
-        """Whether new calls are refused."""
-        return self._draining
 
     def begin(self, call: Taskless) -> None:
         """Takes a call that no task answers, while the server does not drain."""
@@ -90,7 +86,7 @@ class Lifetime:
     def finished(self, call: Taskless) -> None:
         """Says that a call which no task answers has ended."""
         del self._taskless[call]
-        if self._draining:
+        if self.draining:
             self._changed.set()
 
     def _end_overdue(self) -> None:
@@ -125,7 +121,7 @@ class Lifetime:
             seconds: how long calls in flight may go on; then they are ended too.
             cut_seconds: how long the ending itself may take.
         """
-        self._draining = True
+        self.draining = True
         self._end([call for call in self._in_flight if call.method.endless])
         for stream in self._in_flight:
             if stream.method.client_streaming and stream.method.server_streaming:

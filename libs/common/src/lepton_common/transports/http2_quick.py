@@ -33,6 +33,7 @@ _AUTHORIZATION = b"authorization"
 # The trailers of a success end with the length of the request id, one octet for all ids that are taken,
 # and the id itself: what is in front of them is always the same.
 _TRAILERS = trailers_block(StatusCode.OK, metadata=[(KEY, "id")]).removesuffix(b"\x02id")
+_LENGTHS = [bytes([length]) for length in range(0x80)]
 # The same for those of a refusal. So many of them are kept.
 _MOST_REFUSALS = 256
 _REFUSALS: dict[tuple[type[LeptonError], str, float | None], bytes] = {}
@@ -84,6 +85,7 @@ class QuickGate:
         self.lifetime = lifetime
         self.figures = CALLS.of(method.kind, method.service, method.name)
         self.max_message_bytes = max_message_bytes
+        self.logs_success = is_logged(method, _OK)
         self.clock = asyncio.get_running_loop().time
         self._quick = quick
         self._credentials = credentials
@@ -186,7 +188,7 @@ class _QuickCall:
         seconds = gate.clock() - self.arrived
         gate.figures.end("OK" if code is _OK else code.name, seconds)
         gate.lifetime.finished(self)
-        if is_logged(gate.method, code):
+        if gate.logs_success if code is _OK else is_logged(gate.method, code):
             token = REQUEST_ID.set(self._request_id)
             log_call(gate.method, code, seconds, caller=self._caller, peer=partial(peer_name, self._call))
             REQUEST_ID.reset(token)
@@ -215,4 +217,4 @@ def _encode_refusal(error: LeptonError) -> bytes:
 
 def _value(request_id: str) -> bytes:
     """A request id as a header value, behind its name."""
-    return b"%c%b" % (len(request_id), request_id.encode())
+    return _LENGTHS[len(request_id)] + request_id.encode()

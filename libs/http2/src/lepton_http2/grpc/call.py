@@ -330,8 +330,9 @@ class Call(Stream):
             held = sum(len(message) for message, _, _ in self.inbox)
             self.connection.buffered_bytes -= self.reassembly.buffered_bytes + held
             self.reassembly = self.inbox = None
-        _set(self._reader)
-        _set(self._sender)
+        if self._reader is not None or self._sender is not None:
+            _set(self._reader)
+            _set(self._sender)
 
     async def heard_out(self, seconds: float) -> None:
         """Waits until the whole request has come, at most for so long."""

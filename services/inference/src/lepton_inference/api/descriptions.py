@@ -88,21 +88,22 @@ def index_entry(name: str, status: Status) -> pb.RepositoryIndexResponse.ModelIn
 def model_statistics(name: str, deployment: Deployment) -> pb.ModelStatistics:
     """Counts and times of one version."""
     statistics: Statistics = deployment.statistics
+    counts = statistics.counts()
     return pb.ModelStatistics(
         name=name,
         version=deployment.version.number,
         last_inference=statistics.last_request_ms,
-        inference_count=statistics.records,
-        execution_count=statistics.run_count,
+        inference_count=counts.records,
+        execution_count=counts.run_count,
         inference_stats=pb.InferStatistics(
-            success=_duration(statistics.success),
-            fail=_duration(statistics.fail),
-            queue=_duration(statistics.queue),
-            compute_input=_duration(statistics.requests.input),
-            compute_infer=_duration(statistics.requests.infer),
-            compute_output=_duration(statistics.requests.output),
-            cache_hit=_duration(statistics.cache_hit),
-            cache_miss=_duration(statistics.cache_miss),
+            success=_duration(counts.success),
+            fail=_duration(counts.fail),
+            queue=_duration(counts.queue),
+            compute_input=_duration(counts.requests.input),
+            compute_infer=_duration(counts.requests.infer),
+            compute_output=_duration(counts.requests.output),
+            cache_hit=_duration(counts.cache_hit),
+            cache_miss=_duration(counts.cache_miss),
         ),
         batch_stats=[
             pb.InferBatchStatistics(
@@ -111,7 +112,7 @@ def model_statistics(name: str, deployment: Deployment) -> pb.ModelStatistics:
                 compute_infer=_duration(stages.infer),
                 compute_output=_duration(stages.output),
             )
-            for records, stages in sorted(statistics.runs.items())
+            for records, stages in sorted(counts.runs.items())
         ],
     )
 

@@ -65,7 +65,7 @@ class Layout:
         for start, stop, constant in self.constants:
             if message[start:stop] != constant:
                 return False
-        return bytes(message[self.id_text : self.id_stop]).isascii()
+        return not self.id_stop or bytes(message[self.id_text : self.id_stop]).isascii()
 
 
 class Layouts:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -62,11 +62,13 @@ class QuickInfer:
             return False
         try:
             deployment = self._repository.endpoint(layout.model_name).find(layout.model_version)
-            plan = _plan(deployment, layout, message)
+            plan = deployment.worked_out.get(layout)
+            if plan is None:
+                plan = _work_out(deployment, layout, message)
         except LeptonError:
             # The servicer finds the same, and says it with all that belongs to it.
             return False
-        if plan is None:
+        if not isinstance(plan, _Plan):
             return False
         if deployment.cache is None:
             request = _QuickRequest(call, message, plan, deployment)
@@ -83,15 +85,15 @@ class QuickInfer:
         return True
 
 
-@dataclass(frozen=True, eq=False)
-class _Place:
+class _Place(NamedTuple):
     """Where an input is in a request, and what of."""
 
     name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
     start: int
     stop: int
+    row_bytes: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,8 @@ class _Plan:
     size_bytes: int
     kind: Hashable
     outputs: tuple[TensorSpec, ...]
-    dtypes: tuple[np.dtype[Any], ...]
+    raw_outputs: tuple[tuple[str, np.dtype[Any]], ...]
+    """Names, and what elements are in a response."""
     id_start: int
     id_stop: int
     head: bytes
@@ -113,16 +116,20 @@ class _Plan:
     key: Digest
     """Where keys of the cache begin."""
     frames: dict[tuple[tuple[int, ...], ...], list[bytes]] = field(default_factory=dict)
-    """What stands in front of the elements of each output in a response, by the shapes of all outputs."""
+    """What stands in front of the elements of each output in a response, by the shapes of all outputs; with
+    the head where requests have no id."""
 
     def response(self, message: Message, outputs: Outputs, index: int) -> bytes:
         """The response to a request, as the generated code would write it."""
         shares = outputs.worked_out.get(self)
         if shares is None:
             shares = outputs.worked_out[self] = self._shares(outputs)
-        first, last = outputs.rows[index], outputs.rows[index + 1]
-        # The field of the id is the same in both.
-        parts: list[bytes | memoryview] = [self.head, message[self.id_start : self.id_stop]]
+        rows = outputs.rows
+        first, last = rows[index], rows[index + 1]
+        parts: list[bytes | memoryview] = []
+        if self.id_stop:
+            # The field of the id is the same in both.
+            parts += (self.head, message[self.id_start : self.id_stop])
         for frame, data, row_bytes in shares:
             parts += (frame, data[first * row_bytes : last * row_bytes])
         return b"".join(parts)
@@ -138,17 +145,14 @@ class _Plan:
     def _shares(self, outputs: Outputs) -> list[tuple[bytes, bytes | memoryview, int]]:
         """What requests of one batch get: what stands in front of the elements of each output, the elements
         for all of them, and the bytes of a row."""
-        raws = [
-            outputs.raw(spec.name, dtype, records=self.records)
-            for spec, dtype in zip(self.outputs, self.dtypes, strict=True)
-        ]
-        shapes = tuple([shape for shape, _, _ in raws])
+        raws = [outputs.raw(name, dtype, self.records) for name, dtype in self.raw_outputs]
+        shapes = tuple([raw[0] for raw in raws])
         frames = self.frames.get(shapes)
         if frames is None:
             if len(self.frames) >= _MOST_FRAMES:
                 self.frames.clear()
             frames = self.frames[shapes] = self._make_frames(shapes)
-        return [(frame, data, row_bytes) for frame, (_, data, row_bytes) in zip(frames, raws, strict=True)]
+        return [(frame, raw[1], raw[2]) for frame, raw in zip(frames, raws, strict=True)]
 
     def _make_frames(self, shapes: tuple[tuple[int, ...], ...]) -> list[bytes]:
         response = pb.ModelInferResponse()
@@ -157,24 +161,23 @@ class _Plan:
             response.outputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
         frames = [
             _RAW_TAG + _varint(prod(shape) * dtype.itemsize)
-            for shape, dtype in zip(shapes, self.dtypes, strict=True)
+            for shape, (_, dtype) in zip(shapes, self.raw_outputs, strict=True)
         ]
-        return [response.SerializeToString() + frames[0], *frames[1:]]
+        start = response.SerializeToString() + frames[0]
+        return [start if self.id_stop else self.head + start, *frames[1:]]
 
 
-def _plan(deployment: Deployment, layout: Layout, message: Message) -> _Plan | None:
-    """What a deployment does with requests of a layout; None for those that only the servicer answers.
+def _work_out(deployment: Deployment, layout: Layout, message: Message) -> object:
+    """Finds out what a deployment does with requests of a layout, and keeps it.
 
     Raises:
         LeptonError: the request is not right, or there is no model.
     """
     worked_out = deployment.worked_out
-    found = worked_out.get(layout)
-    if found is None:
-        if len(worked_out) >= _MOST_PLANS:
-            worked_out.clear()
-        found = worked_out[layout] = _make_plan(deployment, layout, message) or _NO_PLAN
-    return found if isinstance(found, _Plan) else None
+    if len(worked_out) >= _MOST_PLANS:
+        worked_out.clear()
+    plan = worked_out[layout] = _make_plan(deployment, layout, message) or _NO_PLAN
+    return plan
 
 
 def _make_plan(deployment: Deployment, layout: Layout, message: Message) -> _Plan | None:
@@ -201,14 +204,21 @@ def _make_plan(deployment: Deployment, layout: Layout, message: Message) -> _Pla
     return _Plan(
         version=deployment.version,
         inputs=tuple(
-            _Place(raw.name, tensor.array.dtype, raw.shape, raw.start, raw.stop)
+            _Place(
+                raw.name,
+                raw.start,
+                raw.stop,
+                (raw.stop - raw.start) // records,
+                tensor.array.dtype,
+                raw.shape,
+            )
             for raw, tensor in sorted(zip(layout.inputs, tensors, strict=True), key=lambda pair: pair[0].name)
         ),
         records=records,
         size_bytes=sum(tensor.array.nbytes for tensor in tensors),
         kind=kind_of({raw.name: raw.shape for raw in layout.inputs}),
         outputs=outputs,
-        dtypes=tuple(DATATYPES[spec.datatype].dtype for spec in outputs),
+        raw_outputs=tuple((spec.name, DATATYPES[spec.datatype].dtype) for spec in outputs),
         id_start=layout.id_start,
         id_stop=layout.id_stop,
         head=head.SerializeToString(),
@@ -257,10 +267,9 @@ class _QuickRequest:
 
     def fill(self, slots: Slots, row: int) -> None:
         message = memoryview(self._message)
-        for place in self._plan.inputs:
-            size = place.stop - place.start
-            first = row * (size // self.records)
-            slots.raw[place.name][first : first + size] = message[place.start : place.stop]
+        for name, start, stop, row_bytes, _, _ in self._plan.inputs:
+            first = row * row_bytes
+            slots.raw[name][first : first + stop - start] = message[start:stop]
 
     def answer(self, outputs: Outputs, index: int) -> None:
         response = self._plan.response(self._message, outputs, index)
