@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from lepton_http2.grpc import Options, Server
+from lepton_http2.grpc import Method, Options, Server
+from lepton_http2.relay.processes import Fronts
 from lepton_http2.tls import server_context
 
 from .interop_service import TestService
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+FRONT = (sys.executable, str(ROOT / "tests/integration/http2/relay_front.py"))
 
 
 @pytest.fixture(scope="session")
@@ -54,24 +58,45 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
-@pytest_asyncio.fixture(params=["plain", "tls"])
+@asynccontextmanager
+async def _relayed(methods: Sequence[Method], options: Options) -> AsyncIterator[int]:
+    """The port of two processes that have the calls answered here."""
+    fronts = Fronts(2, FRONT, methods=methods, options=options)
+    await fronts.start()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fronts.accept(listener)
+        yield listener.getsockname()[1]
+        await fronts.drain(0)
+
+
+@pytest_asyncio.fixture(params=["plain", "tls", "relayed"])
 async def interop_port(
     request: pytest.FixtureRequest, messages: ModuleType, certificates: Certificates
 ) -> AsyncIterator[tuple[int, bool]]:
     """The port of a server with the test service, and whether it speaks TLS."""
+    methods = TestService(messages).methods()
+    if request.param == "relayed":
+        async with _relayed(methods, Options()) as port:
+            yield port, False
+        return
     secure = request.param == "tls"
-    server = Server(TestService(messages).methods())
+    server = Server(methods)
     context = server_context(certificates.certificate, certificates.key) if secure else None
     _, port = await server.listen("127.0.0.1", 0, tls=context)
     yield port, secure
     await server.close()
 
 
-@pytest_asyncio.fixture
-async def strict_port(messages: ModuleType) -> AsyncIterator[int]:
+@pytest_asyncio.fixture(params=["one process", "relayed"])
+async def strict_port(request: pytest.FixtureRequest, messages: ModuleType) -> AsyncIterator[int]:
     """The port of a server whose frames are of the smallest size that HTTP/2 allows: h2spec takes 20,000
     octets of header fields to be too many for a frame."""
-    server = Server(TestService(messages).methods(), Options(max_frame_bytes=1 << 14))
+    methods, options = TestService(messages).methods(), Options(max_frame_bytes=1 << 14)
+    if request.param == "relayed":
+        async with _relayed(methods, options) as port:
+            yield port
+        return
+    server = Server(methods, options)
     _, port = await server.listen("127.0.0.1", 0)
     yield port
     await server.close()
