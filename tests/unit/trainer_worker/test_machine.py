@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lepton_trainer.worker import machine
+from lepton_common import machine
 from lepton_trainer.worker.machine import own_cores, own_input_bytes
 
 ELSEWHERE = ("10.0.0.1:4000", "10.0.0.2:4000")
@@ -15,7 +15,8 @@ TOGETHER = ("127.0.0.1:4000", "127.0.0.1:4001")
 def limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for the limits of a container, which are absent at first."""
     monkeypatch.setattr(machine, "_CPU_LIMIT", tmp_path / "cpu.max")
-    monkeypatch.setattr(machine, "_MEMORY_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(machine, "_OLDER_CPU_LIMIT", (tmp_path / "cfs_quota_us", tmp_path / "cfs_period_us"))
+    monkeypatch.setattr(machine, "_MEMORY_LIMITS", (tmp_path / "memory.max", tmp_path / "limit_in_bytes"))
     return tmp_path
 
 

@@ -99,7 +99,7 @@ class LeptonError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.metadata = dict(metadata)
+        self.metadata = dict(metadata) if metadata else {}
         self.violations = tuple(violations)
         self.retry_after_seconds = retry_after_seconds
 

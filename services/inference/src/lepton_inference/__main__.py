@@ -6,6 +6,7 @@ import onnxruntime as ort
 import uvloop
 
 from lepton.endpoint.v1 import endpoint_pb2
+from lepton_common.machine import memory_limit_bytes
 from lepton_common.objects import ObjectStore
 from lepton_common.rpc import connect
 from lepton_common.server import main, serve
@@ -73,7 +74,7 @@ async def run() -> None:
 def _budgets(settings: Settings) -> tuple[MemoryBudget, MemoryBudget]:
     """What models may take of the host's memory, and of the GPU's."""
     host_bytes = settings.model_memory_bytes or memory.usual_budget(
-        memory.container_limit(), memory.process_bytes()
+        memory_limit_bytes(), memory.process_bytes()
     )
     gpu_bytes = settings.model_gpu_memory_bytes
     if settings.device != "cpu":

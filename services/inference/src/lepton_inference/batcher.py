@@ -16,6 +16,7 @@ has given up leaves the queue.
 
 import asyncio
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -40,6 +41,10 @@ _SHORTEST_RETRY_SECONDS = 0.01
 
 # Longer runs have a thread. It costs a tenth of a millisecond, and other requests wait no longer than this.
 _LONGEST_INLINE_SECONDS = 0.001
+
+# What is refused comes one by one while the model runs, and to wake up for it costs more than to refuse it.
+# So the loop rests, no longer than this, and finds several at once.
+_REST_SECONDS = 0.002
 
 # The part of its time in which a request must be answered here. Its caller's clock runs on until it has read
 # the answer, and a machine that is asked too much takes its time with that too.
@@ -87,6 +92,9 @@ class Batcher:
         # When a run ended and others waited already, until they run.
         self._wanted_since = math.inf
         self._turn_is_next = False
+        self._rest_is_next = False
+        self._thread_ended = threading.Event()
+        self._in_threads = 0
         self._timer: asyncio.TimerHandle | None = None
         self._threads = ThreadPoolExecutor(max_workers=instances, thread_name_prefix="model")
 
@@ -123,19 +131,15 @@ class Batcher:
             raise
 
     def submit(self, request: Queued) -> None:
-        """Takes a request; it is told what becomes of it.
-
-        Raises:
-            Overloaded, DeadlineExceeded, ShuttingDown: see `infer`.
-        """
+        """Takes a request, or refuses it: it is told what becomes of it."""
         self._statistics.last_arrived = request.arrived
-        try:
-            self._admit(request)
-        except LeptonError as error:
-            self._statistics.failed(request.arrived, error.reason)
-            raise
-        self._queue.put(request)
-        self._look_soon()
+        refusal = self._refusal(request)
+        if refusal is None:
+            self._queue.put(request)
+            self._look_soon()
+        else:
+            self._fail(request, refusal)
+            self._rest_soon()
 
     def withdraw(self, request: Queued) -> None:
         """Forgets a request that nobody waits for any more."""
@@ -149,25 +153,27 @@ class Batcher:
         await self._drained.wait()
         self._threads.shutdown(wait=False)
 
-    def _admit(self, request: Queued) -> None:
+    def _refusal(self, request: Queued) -> LeptonError | None:
+        """Why a request is not taken; None where it is, which others may have to make room for."""
         if self._closing:
-            raise ShuttingDown("the version is being replaced or the server stops; try again")
+            return ShuttingDown("the version is being replaced or the server stops; try again")
         now = request.arrived
         deadline = request.deadline
         if deadline is not None and deadline <= now:
-            raise DeadlineExceeded("the deadline had passed when the request came")
+            return DeadlineExceeded("the deadline had passed when the request came")
         queue = self._queue
         if not queue.requests and not self._running:
-            return
-        if deadline is not None:
-            self._check_deadline(request, _MARGIN * (deadline - now), now)
+            return None
+        if deadline is not None and (late := self._late(request, _MARGIN * (deadline - now), now)):
+            return late
         if (
             queue.requests >= self._limits.max_queue_requests
             or queue.size_bytes + request.size_bytes > self._limits.max_queue_bytes
         ):
-            self._make_room(request)
+            return self._make_room(request)
+        return None
 
-    def _check_deadline(self, request: Queued, seconds: float, now: float) -> None:
+    def _late(self, request: Queued, seconds: float, now: float) -> Overloaded | None:
         """Refuses a request that will not be answered within so many seconds."""
         pace, records = self._pace, request.records
         running, elapsed = 0, 0.0
@@ -175,25 +181,27 @@ class Batcher:
             running, elapsed = self._running[0].records, now - self._running[0].started
         # Mostly there is time enough for all that waits, whatever goes first.
         if pace.longest_seconds(self._queue.records + running + records, elapsed=elapsed) <= seconds:
-            return
+            return None
         ahead = self._queue.before(request.priority).records
         if pace.answer_seconds(records, ahead=ahead, running=running, elapsed=elapsed, now=now) > seconds:
-            raise self._overloaded("the deadline cannot be met", ahead, now)
+            return self._overloaded("the deadline cannot be met", ahead, now)
+        return None
 
-    def _make_room(self, request: Queued) -> None:
+    def _make_room(self, request: Queued) -> Overloaded | None:
         """Refuses a request that has no place in the queue, or the last ones of lower priority."""
         limits, queue, now = self._limits, self._queue, request.arrived
         before = queue.before(request.priority)
         if before.requests >= limits.max_queue_requests:
-            raise self._overloaded("the queue is full", before.records, now)
+            return self._overloaded("the queue is full", before.records, now)
         if before.size_bytes + request.size_bytes > limits.max_queue_bytes:
-            raise self._overloaded("the queue holds as many bytes as it may", before.records, now)
+            return self._overloaded("the queue holds as many bytes as it may", before.records, now)
         while (
             queue.requests >= limits.max_queue_requests
             or queue.size_bytes + request.size_bytes > limits.max_queue_bytes
         ):
             displaced = queue.take_last()
             self._fail(displaced, self._overloaded("others of higher priority came", queue.records, now))
+        return None
 
     def _overloaded(self, why: str, ahead: int, now: float) -> Overloaded:
         """What a request is told: to come again when the records ahead of it are done."""
@@ -204,6 +212,16 @@ class Batcher:
         return Overloaded(why, retry_after_seconds=ticks * _SHORTEST_RETRY_SECONDS)
 
     # One turn of the loop after the other.
+
+    def _rest_soon(self) -> None:
+        """Leaves the processor to the threads when all that can be read in this turn has been."""
+        if self._in_threads and not self._rest_is_next:
+            self._rest_is_next = True
+            self._loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._rest_is_next = False
+        self._thread_ended.wait(_REST_SECONDS)
 
     def _look_soon(self) -> None:
         """Looks at the queue when all that can be read in this turn of the loop has been."""
@@ -263,8 +281,10 @@ class Batcher:
         self._wanted_since = math.inf
         self._running.append(batch)
         if self._instances > 1 or self._pace.least_seconds(batch.records) > _LONGEST_INLINE_SECONDS:
-            running = self._loop.run_in_executor(self._threads, batch.run)
-            running.add_done_callback(lambda ended: self._end(batch, _outcome(ended)))
+            self._in_threads += 1
+            self._thread_ended.clear()
+            running = self._loop.run_in_executor(self._threads, self._run_in_thread, batch)
+            running.add_done_callback(lambda ended: self._end_in_thread(batch, ended))
             return
         outcome: Outputs | BaseException
         try:
@@ -272,6 +292,16 @@ class Batcher:
         except Exception as error:
             outcome = error
         self._end(batch, outcome)
+
+    def _run_in_thread(self, batch: "_Batch") -> Outputs:
+        try:
+            return batch.run()
+        finally:
+            self._thread_ended.set()
+
+    def _end_in_thread(self, batch: "_Batch", ended: "asyncio.Future[Outputs]") -> None:
+        self._in_threads -= 1
+        self._end(batch, ended.exception() or ended.result())
 
     def _end(self, batch: "_Batch", outcome: Outputs | BaseException) -> None:
         self._running.remove(batch)
@@ -346,7 +376,3 @@ class _Batch:
 
 def _reason(error: BaseException) -> str:
     return error.reason if isinstance(error, LeptonError) else Internal.reason
-
-
-def _outcome(ended: "asyncio.Future[Outputs]") -> Outputs | BaseException:
-    return ended.exception() or ended.result()

@@ -163,10 +163,10 @@ class Deployment:
         return outputs
 
     def submit(self, request: Queued) -> None:
-        """Takes a request whose inputs are the model's.
+        """Takes a request whose inputs are the model's, or refuses it: it is told what becomes of it.
 
         Raises:
-            LeptonError: what `model` and `Batcher.submit` raise.
+            LeptonError: what `model` raises.
         """
         if self._batcher is None:
             _ = self.model

@@ -23,7 +23,6 @@ from lepton_common.errors import Overloaded
 RETRY_SECONDS = 1.0
 """After how long a model that did not fit may be tried again: others come and go."""
 
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _MEGABYTE = 1_000_000
 # Parameters of `mallopt`, out of malloc.h.
 _TRIM_THRESHOLD = -1
@@ -69,18 +68,6 @@ def process_bytes() -> int:
         return 0
     lines = dict(line.split(":", 1) for line in status.splitlines())
     return int(lines["RssAnon"].split()[0]) * 1024 if "RssAnon" in lines else 0
-
-
-def container_limit() -> int:
-    """Bytes of memory that the container may use; 0 without a limit."""
-    for path in _LIMITS:
-        try:
-            text = path.read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        # The older interface says "none" by a number that no machine has.
-        return int(text) if text.isdigit() and int(text) < 1 << 60 else 0
-    return 0
 
 
 def usual_budget(limit_bytes: int, used_bytes: int) -> int:

@@ -16,6 +16,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from lepton_common.errors import InvalidModel
+from lepton_common.machine import usable_cores
 from lepton_inference.catalogue import Execution
 from lepton_inference.gpu import fatal_error, gpu_lost
 
@@ -38,9 +39,9 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 class RuntimeOptions:
     """How sessions run.
 
-    `threads` is the number of cores one run may use, 0 for all; `instances` is how many runs there may be
-    at a time. With `require_gpu` a model that would run on the CPU is not loaded. TensorRT keeps what it
-    builds in the folder `engines`; None: it builds anew every time.
+    `threads` is the number of cores one run may use, 0 for all that the process may use; `instances` is
+    how many runs there may be at a time. With `require_gpu` a model that would run on the CPU is not loaded.
+    TensorRT keeps what it builds in the folder `engines`; None: it builds anew every time.
     """
 
     device: Device = "cpu"
@@ -104,7 +105,7 @@ def provider_shares(session: ort.InferenceSession) -> dict[str, float]:
 
 def _session_options(options: RuntimeOptions) -> ort.SessionOptions:
     session_options = ort.SessionOptions()
-    session_options.intra_op_num_threads = options.threads
+    session_options.intra_op_num_threads = options.threads or usable_cores()
     # Fatal ones only: every other error is raised, and told by who catches it.
     session_options.log_severity_level = 4
     # Threads that spin between runs take the cores from the server and from other models.

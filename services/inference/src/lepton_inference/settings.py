@@ -50,7 +50,8 @@ class Settings(ServerSettings, ObjectStoreSettings, ClientSettings):
     alone."""
 
     threads: int = Field(default=0, ge=0)
-    """Cores that one run of a model may use, if its endpoint does not say. 0: all."""
+    """Cores that one run of a model may use, if its endpoint does not say. 0: all that the process may use,
+    within the limit of its container."""
 
     max_queue_requests: int = Field(default=1024, gt=0)
     """Requests that may wait for one version."""

@@ -85,7 +85,8 @@ class QuickGate:
         self.lifetime = lifetime
         self.figures = CALLS.of(method.kind, method.service, method.name)
         self.max_message_bytes = max_message_bytes
-        self.logs_success = is_logged(method, _OK)
+        self.endings = {code: (code.name, is_logged(method, code)) for code in Code}
+        """By the codes of answers: their names, and whether they are logged."""
         self.clock = asyncio.get_running_loop().time
         self._quick = quick
         self._credentials = credentials
@@ -186,9 +187,10 @@ class _QuickCall:
             return
         self._call.on_cancel = None
         seconds = gate.clock() - self.arrived
-        gate.figures.end("OK" if code is _OK else code.name, seconds)
+        name, logged = gate.endings[code]
+        gate.figures.end(name, seconds)
         gate.lifetime.finished(self)
-        if gate.logs_success if code is _OK else is_logged(gate.method, code):
+        if logged:
             token = REQUEST_ID.set(self._request_id)
             log_call(gate.method, code, seconds, caller=self._caller, peer=partial(peer_name, self._call))
             REQUEST_ID.reset(token)

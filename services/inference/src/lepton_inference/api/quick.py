@@ -76,12 +76,11 @@ class QuickInfer:
             request = kept = _KeptRequest(call, message, plan, deployment, deployment.cache)
             if kept.is_known():
                 return True
+        call.on_cancel = request.withdraw
         try:
             deployment.submit(request)
         except LeptonError as error:
             request.fail(error)
-        else:
-            call.on_cancel = request.withdraw
         return True
 
 
