@@ -16,7 +16,6 @@ has given up leaves the queue.
 
 import asyncio
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -41,10 +40,6 @@ _SHORTEST_RETRY_SECONDS = 0.01
 
 # Longer runs have a thread. It costs a tenth of a millisecond, and other requests wait no longer than this.
 _LONGEST_INLINE_SECONDS = 0.001
-
-# What is refused comes one by one while the model runs, and to wake up for it costs more than to refuse it.
-# So the loop rests, no longer than this, and finds several at once.
-_REST_SECONDS = 0.002
 
 # The part of its time in which a request must be answered here. Its caller's clock runs on until it has read
 # the answer, and a machine that is asked too much takes its time with that too.
@@ -92,9 +87,6 @@ class Batcher:
         # When a run ended and others waited already, until they run.
         self._wanted_since = math.inf
         self._turn_is_next = False
-        self._rest_is_next = False
-        self._thread_ended = threading.Event()
-        self._in_threads = 0
         self._timer: asyncio.TimerHandle | None = None
         self._threads = ThreadPoolExecutor(max_workers=instances, thread_name_prefix="model")
 
@@ -139,7 +131,6 @@ class Batcher:
             self._look_soon()
         else:
             self._fail(request, refusal)
-            self._rest_soon()
 
     def withdraw(self, request: Queued) -> None:
         """Forgets a request that nobody waits for any more."""
@@ -213,16 +204,6 @@ class Batcher:
 
     # One turn of the loop after the other.
 
-    def _rest_soon(self) -> None:
-        """Leaves the processor to the threads when all that can be read in this turn has been."""
-        if self._in_threads and not self._rest_is_next:
-            self._rest_is_next = True
-            self._loop.call_soon(self._rest)
-
-    def _rest(self) -> None:
-        self._rest_is_next = False
-        self._thread_ended.wait(_REST_SECONDS)
-
     def _look_soon(self) -> None:
         """Looks at the queue when all that can be read in this turn of the loop has been."""
         if not self._turn_is_next:
@@ -281,10 +262,8 @@ class Batcher:
         self._wanted_since = math.inf
         self._running.append(batch)
         if self._instances > 1 or self._pace.least_seconds(batch.records) > _LONGEST_INLINE_SECONDS:
-            self._in_threads += 1
-            self._thread_ended.clear()
-            running = self._loop.run_in_executor(self._threads, self._run_in_thread, batch)
-            running.add_done_callback(lambda ended: self._end_in_thread(batch, ended))
+            running = self._loop.run_in_executor(self._threads, batch.run)
+            running.add_done_callback(lambda ended: self._end(batch, ended.exception() or ended.result()))
             return
         outcome: Outputs | BaseException
         try:
@@ -292,16 +271,6 @@ class Batcher:
         except Exception as error:
             outcome = error
         self._end(batch, outcome)
-
-    def _run_in_thread(self, batch: "_Batch") -> Outputs:
-        try:
-            return batch.run()
-        finally:
-            self._thread_ended.set()
-
-    def _end_in_thread(self, batch: "_Batch", ended: "asyncio.Future[Outputs]") -> None:
-        self._in_threads -= 1
-        self._end(batch, ended.exception() or ended.result())
 
     def _end(self, batch: "_Batch", outcome: Outputs | BaseException) -> None:
         self._running.remove(batch)

@@ -50,7 +50,7 @@ class Deadlines:
 
     def add_soon(self, calls: Sequence[Expiring]) -> None:
         """Adds these within half a tick: those closed by then, as most are, need no timer."""
-        if not self._pending:
+        if calls and not self._pending:
             self._loop.call_later(0.5 / _TICKS_PER_SECOND, self._add_open)
         self._pending += calls
 

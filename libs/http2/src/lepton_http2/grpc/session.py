@@ -86,8 +86,8 @@ class Session(Connection, Handling):
             except RpcError as error:
                 self._refuse(call, error)
         if self._limited:
-            self.host.deadlines.add_soon(self._limited)
-            self._limited = []
+            self.host.deadlines.add_soon([call for call in self._limited if not call.closed])
+            self._limited.clear()
         return bool(events)
 
     def lost(self) -> None:
