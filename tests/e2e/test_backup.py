@@ -207,8 +207,10 @@ async def test_everything_acknowledged_before_is_there_again(
         upload = await send_a_half(client, half)
         assert upload.committed_size == PART_BYTES
         spec = training_pb2.TrainingSpec(
-            dataset_version=outcome.dataset_version.name, model="models/long", max_epochs=4000
+            dataset_version=outcome.dataset_version.name, model="models/long", max_epochs=300
         )
+        # It has to be at work when it is copied, so it does not stop where it learns no more.
+        spec.convergence.SetInParent()
         spec.mlp.hidden_units.append(16)
         long = await client.training.create("long", spec)
         writing = asyncio.create_task(write_on(client, made))
