@@ -13,6 +13,9 @@ from lepton_inference.tensors import Array
 Arrays: TypeAlias = Mapping[str, Array]
 Compute: TypeAlias = Callable[[Arrays], Arrays]
 """What a model does: all outputs by name, of inputs by name. It may not keep or change what it is given."""
+Prepare: TypeAlias = Callable[[Arrays], Callable[[int], Arrays] | None]
+"""Readies a model for inputs in arrays that stay where they are: gives what runs it on the first so many rows
+of them, into arrays that stay where they are, too; None where that would gain nothing."""
 
 # Room for batches is kept from one to the next up to this size.
 _MOST_KEPT_BYTES = 64 << 20
@@ -20,6 +23,10 @@ _MOST_KEPT_BYTES = 64 << 20
 _SMALL_BYTES = 64 << 10
 # So many sizes of batches have their views kept.
 _MOST_VIEWS = 256
+
+
+def never(inputs: Arrays) -> None:
+    """A `Prepare` that readies nothing."""
 
 
 class Request(Protocol):
@@ -53,7 +60,7 @@ def kind_of(shapes: Mapping[str, Sequence[int]]) -> Hashable:
 class Slots:
     """Room for the inputs of a batch: `arrays` by name, each with a row for each record."""
 
-    def __init__(self, like: Arrays, rows: int) -> None:
+    def __init__(self, like: Arrays, rows: int, prepare: Prepare = never) -> None:
         self.arrays = {name: np.empty((rows, *array.shape[1:]), array.dtype) for name, array in like.items()}
         self.raw = {
             name: array.reshape(-1).view(np.uint8).data
@@ -61,7 +68,11 @@ class Slots:
             if not array.dtype.hasobject
         }
         """The same as bytes; without arrays of objects."""
+        self.prepared = prepare(self.arrays)
+        """What runs the model on the first so many rows; None where it takes them as others do."""
         self._views: dict[int, Arrays] = {}
+        # What `prepared` gave last for so many rows, and what was found out about it.
+        self._worked_out: dict[int, tuple[Arrays, dict[Hashable, Any]]] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -77,6 +88,21 @@ class Slots:
             found = self._views[count] = {name: array[:count] for name, array in self.arrays.items()}
         return found
 
+    def worked_out(self, count: int, outputs: Arrays) -> dict[Hashable, Any]:
+        """What was found out about these outputs for so many rows: they are mostly those of the last time."""
+        found = self._worked_out.get(count)
+        if found is None or found[0] is not outputs:
+            if len(self._worked_out) >= _MOST_VIEWS:
+                self._worked_out.clear()
+            found = self._worked_out[count] = outputs, {}
+        return found[1]
+
+    def keep_off(self, output: Array) -> Array:
+        """An output, or a copy if the next batch changes it: where it is one of those that `prepared` gives,
+        or where the model hands its input through."""
+        shared = self.prepared or any(np.may_share_memory(output, array) for array in self.arrays.values())
+        return output.copy() if shared else output
+
 
 class Outputs:
     """The outputs of a batch. They are read before the next batch takes the slots of this one.
@@ -86,15 +112,22 @@ class Outputs:
         rows: where the rows of each request begin, and then where those of the last one end.
         slots: what the inputs were in; None where the outputs belong as a whole to the only request.
         runs: what it took.
+        worked_out: what requests found out about these outputs, for those of their kind that come after them.
     """
 
+    __slots__ = ("_are_apart", "_arrays", "_slots", "rows", "runs", "worked_out")
+
     def __init__(
-        self, arrays: Arrays, rows: Sequence[int], slots: Slots | None, runs: Sequence[Run] = ()
+        self,
+        arrays: Arrays,
+        rows: Sequence[int],
+        slots: Slots | None,
+        runs: Sequence[Run] = (),
+        worked_out: dict[Hashable, Any] | None = None,
     ) -> None:
         self.rows = rows
         self.runs = runs
-        self.worked_out: dict[Hashable, Any] = {}
-        """What requests found out about these outputs, for those of their kind that come after them."""
+        self.worked_out: dict[Hashable, Any] = {} if worked_out is None else worked_out
         self._arrays = arrays
         self._slots = slots
         self._are_apart = False
@@ -104,8 +137,7 @@ class Outputs:
         if self._slots is None:
             return self._arrays
         if not self._are_apart:
-            # Where the model hands its input through, the next batch must not change what this one gave.
-            self._arrays = {name: _apart_from(self._slots, array) for name, array in self._arrays.items()}
+            self._arrays = {name: self._slots.keep_off(array) for name, array in self._arrays.items()}
             self._are_apart = True
         first, last = self.rows[index], self.rows[index + 1]
         return {name: array[first:last] for name, array in self._arrays.items()}
@@ -115,14 +147,18 @@ class Outputs:
     ) -> tuple[tuple[int, ...], bytes | memoryview, int]:
         """An output: its shape for a request of so many records, its elements as `dtype`, the bytes of a row.
 
-        What the only request gets as a whole is one row.
+        What the only request gets as a whole is one row. Elements of outputs that stay where they are come
+        as a view, which shows those of every run.
         """
         array = self._arrays[name]
         if array.dtype != dtype:
             array = array.astype(dtype)
-        data = _octets(array)
+        slots = self._slots
+        # A copy of a few costs less than a view of them, but a view is good for every run.
+        small = array.nbytes <= _SMALL_BYTES and (slots is None or slots.prepared is None)
+        data = array.tobytes() if small else np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         shape = array.shape
-        if self._slots is None:
+        if slots is None:
             return shape, data, len(data)
         return (records, *shape[1:]), data, len(data) // self.rows[-1]
 
@@ -137,10 +173,12 @@ class Instance:
         compute: the model.
         max_batch_size: records of a run. A single request with more of them runs in pieces of that size; 0
             stands for a model without a batch dimension, whose requests come alone.
+        prepare: readies it for the slots.
     """
 
-    def __init__(self, compute: Compute, max_batch_size: int) -> None:
+    def __init__(self, compute: Compute, max_batch_size: int, prepare: Prepare = never) -> None:
         self._compute = compute
+        self._prepare = prepare
         self._max_batch_size = max_batch_size
         self._kind: Hashable = None
         self._slots: Slots | None = None
@@ -161,9 +199,16 @@ class Instance:
         for request, row in zip(requests, rows, strict=False):
             request.fill(slots, row)
         joined = time.perf_counter_ns()
-        outputs = self._compute(slots.rows(records))
+        prepared = slots.prepared
+        outputs = prepared(records) if prepared else self._compute(slots.rows(records))
         run = Run(records, joined - started, time.perf_counter_ns() - joined)
-        return Outputs(outputs, rows, slots, (run,))
+        return Outputs(
+            outputs, rows, slots, (run,), slots.worked_out(records, outputs) if prepared else None
+        )
+
+    def let_go(self) -> None:
+        """Gives back its slots, and what the model keeps for them."""
+        self._kind = self._slots = None
 
     def _run_alone(self, request: Request) -> Outputs:
         pieces: list[Arrays] = []
@@ -183,23 +228,11 @@ class Instance:
         if known and self._slots is not None and rows <= self._max_batch_size:
             return self._slots
         like = request.arrays()
-        slots = Slots(like, max(rows, self._max_batch_size))
+        slots = Slots(like, max(rows, self._max_batch_size), self._prepare)
         if slots.size_bytes > _MOST_KEPT_BYTES:
             return Slots(like, rows)
         self._kind, self._slots = kind, slots
         return slots
-
-
-def _octets(array: Array) -> bytes | memoryview:
-    """The elements as they lie in memory. A copy of a few costs less than a view of them."""
-    if array.nbytes <= _SMALL_BYTES:
-        return array.tobytes()
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-def _apart_from(slots: Slots, output: Array) -> Array:
-    shared = any(np.may_share_memory(output, array) for array in slots.arrays.values())
-    return output.copy() if shared else output
 
 
 def _pieces(inputs: Arrays, records: int, *, max_batch_size: int) -> Iterator[tuple[int, Arrays]]:

@@ -30,7 +30,7 @@ from lepton_common.errors import (
     Overloaded,
     ShuttingDown,
 )
-from lepton_inference.batch import Arrays, Compute, Instance, Outputs
+from lepton_inference.batch import Arrays, Compute, Instance, Outputs, Prepare, never
 from lepton_inference.pace import Pace
 from lepton_inference.queued import DEFAULT_PRIORITY, Awaited, Queue, Queued
 from lepton_inference.statistics import Statistics
@@ -66,18 +66,25 @@ class Batcher:
     """The queue in front of one model, which runs on one batch at a time, or on one for each instance.
 
     To be made and used within a running event loop. `compute` takes and gives arrays by name; it is called
-    from as many threads as there are instances, and from the loop where there is one.
+    from as many threads as there are instances, and from the loop where there is one. `prepare` readies it
+    for each place where batches are put together.
     """
 
     def __init__(
-        self, compute: Compute, limits: BatchLimits, *, statistics: Statistics, instances: int = 1
+        self,
+        compute: Compute,
+        limits: BatchLimits,
+        *,
+        statistics: Statistics,
+        instances: int = 1,
+        prepare: Prepare = never,
     ) -> None:
         self._limits = limits
         self._statistics = statistics
         self._queue = Queue()
         # Requests that run alone, before the queue: those of a batch that failed.
         self._alone: deque[Queued] = deque()
-        self._idle = [Instance(compute, limits.max_batch_size) for _ in range(instances)]
+        self._idle = [Instance(compute, limits.max_batch_size, prepare) for _ in range(instances)]
         self._instances = instances
         self._running: list[_Batch] = []
         self._closing = False
@@ -143,6 +150,9 @@ class Batcher:
         self._look_soon()
         await self._drained.wait()
         self._threads.shutdown(wait=False)
+        # Before the model itself can go, which is to end where nobody waits for that.
+        for instance in self._idle:
+            instance.let_go()
 
     def _refusal(self, request: Queued) -> LeptonError | None:
         """Why a request is not taken; None where it is, which others may have to make room for."""

@@ -1,4 +1,5 @@
-"""Runs whose inputs and outputs are bound: for GPUs, and for elements that numpy knows no type for.
+"""Runs whose inputs and outputs are bound: for GPUs, for elements that numpy knows no type for, and for
+batches that lie in the same place again and again.
 
 The runtime copies what is bound straight between its place and the device. From page-locked memory it does
 so while the CPU goes on, out of other memory only by way of a buffer of its own.
@@ -6,6 +7,7 @@ so while the CPU goes on, out of other memory only by way of a buffer of its own
 
 import ctypes
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,10 @@ from lepton_inference.signature import Signature, TensorSpec
 from lepton_inference.tensors import DATATYPES, Array
 
 _BFLOAT16 = 16  # The number of the type in ONNX.
+# Outputs of larger batches are left to the runtime: to bind them gains little, and holds their memory.
+_MOST_OUTPUT_BYTES = 1 << 20
+# So many numbers of rows are bound at a time.
+_MOST_BOUND = 256
 
 
 def can_bind(signature: Signature) -> bool:
@@ -59,6 +65,70 @@ def run_bound(
         spec.name: made[spec.name] if spec.name in made else _array(value, spec)
         for spec, value in zip(signature.outputs, binding.get_outputs(), strict=True)
     }
+
+
+class BoundRows:
+    """Runs on the first rows of arrays that stay where they are.
+
+    Args:
+        session: what runs.
+        signature: of a model whose records can be put together, and which has elements that can be bound.
+        inputs: by name, with a row for each record.
+        outputs: room for as many rows, as `outputs` gives it.
+    """
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+    ) -> None:
+        self._session = session
+        self._signature = signature
+        self._inputs = inputs
+        self._outputs = outputs
+        self._bound: dict[int, tuple[ort.IOBinding, Mapping[str, Array]]] = {}
+
+    @staticmethod
+    def outputs(signature: Signature, *, records: int) -> dict[str, Array] | None:
+        """Room for the outputs for so many records; None if it is not known how much, or it is too much."""
+        room: dict[str, Array] = {}
+        size_bytes = 0
+        for spec in signature.outputs:
+            shape = _known_shape(spec, records)
+            dtype = DATATYPES[spec.datatype].dtype
+            if shape is None or shape[:1] != (records,):
+                return None
+            size_bytes += prod(shape) * dtype.itemsize
+            if size_bytes > _MOST_OUTPUT_BYTES:
+                return None
+            room[spec.name] = np.empty(shape, dtype)
+        return room
+
+    def run(self, records: int) -> Mapping[str, Array]:
+        """All outputs by name, in the same arrays for as many records.
+
+        Raises:
+            Exception: one of `RUNTIME_ERRORS`.
+        """
+        found = self._bound.get(records)
+        if found is None:
+            if len(self._bound) >= _MOST_BOUND:
+                self._bound.clear()
+            found = self._bound[records] = self._bind(records)
+        binding, outputs = found
+        self._session.run_with_iobinding(binding)
+        return outputs
+
+    def _bind(self, records: int) -> tuple[ort.IOBinding, Mapping[str, Array]]:
+        binding = self._session.io_binding()
+        outputs = {name: array[:records] for name, array in self._outputs.items()}
+        for spec in self._signature.inputs:
+            binding.bind_ortvalue_input(spec.name, _value(self._inputs[spec.name][:records], spec))
+        for spec in self._signature.outputs:
+            binding.bind_ortvalue_output(spec.name, _value(outputs[spec.name], spec))
+        return binding, outputs
 
 
 def _datatypes(signature: Signature) -> set[str]:

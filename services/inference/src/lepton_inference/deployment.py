@@ -114,7 +114,13 @@ class Deployment:
     async def start(self, model: Model, limits: BatchLimits) -> None:
         """Answers with this model from now on; what waits in an earlier queue is answered first."""
         self._limits = limits if model.batched else replace(limits, max_batch_size=0)
-        batcher = Batcher(model.run, self._limits, statistics=self.statistics, instances=model.instances)
+        batcher = Batcher(
+            model.run,
+            self._limits,
+            statistics=self.statistics,
+            instances=model.instances,
+            prepare=model.prepare,
+        )
         earlier, self._batcher = self._batcher, batcher
         self._model, self.state, self.reason = model, State.READY, ""
         self._forget()

@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from lepton_common.errors import InvalidModel, LeptonError, WrongState
 from lepton_inference import cuda
-from lepton_inference.binding import can_bind, must_bind, run_bound
+from lepton_inference.binding import BoundRows, can_bind, must_bind, run_bound
 from lepton_inference.gpu import fatal_error, gpu_lost
 from lepton_inference.pinned import PinnedMemory
 from lepton_inference.sessions import (
@@ -112,6 +112,29 @@ class Model:
             return self._run(self.sessions[place], inputs)
         finally:
             self._free.put(place)
+
+    def prepare(self, inputs: Mapping[str, Array]) -> Callable[[int], Mapping[str, Array]] | None:
+        """What runs it on the first so many records of these arrays, again and again: see `batch.Prepare`.
+
+        None where outputs are large, or of shapes that only a run tells, and on a GPU.
+
+        Raises from there what `run` raises.
+        """
+        if self.on_gpu or not self.batched or not can_bind(self.signature):
+            return None
+        outputs = BoundRows.outputs(self.signature, records=len(next(iter(inputs.values()))))
+        if outputs is None:
+            return None
+        bound = BoundRows(self.sessions[0], self.signature, inputs, outputs)
+
+        def run(records: int) -> Mapping[str, Array]:
+            try:
+                return bound.run(records)
+            except RUNTIME_ERRORS:
+                # It may give other shapes than it says. If it does not, this says what is wrong.
+                return self.run({name: array[:records] for name, array in inputs.items()})
+
+        return run
 
     def try_out(self) -> None:
         """Runs records of zeros, and finds out whether records may really be put together.

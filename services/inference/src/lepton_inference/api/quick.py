@@ -122,6 +122,8 @@ class _Plan:
         """The response to a request, as the generated code would write it."""
         shares = outputs.worked_out.get(self)
         if shares is None:
+            if len(outputs.worked_out) >= _MOST_PLANS:
+                outputs.worked_out.clear()
             shares = outputs.worked_out[self] = self._shares(outputs)
         rows = outputs.rows
         first, last = rows[index], rows[index + 1]
