@@ -3,14 +3,14 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 import pytest
 
 from lepton_common.errors import DeadlineExceeded, InvalidModel, LeptonError, Overloaded, ShuttingDown
-from lepton_inference.batch import Compute
+from lepton_inference.batch import Arrays, Compute
 from lepton_inference.batcher import Batcher, BatchLimits
 from lepton_inference.queued import DEFAULT_PRIORITY
 from lepton_inference.statistics import Statistics
@@ -486,4 +486,21 @@ async def test_a_drain_that_nobody_waits_for_any_more_goes_on() -> None:
         draining.cancel()
         await asyncio.sleep(0)
     assert await waiting == [2]
+    await batcher.drain()
+
+
+async def test_what_was_answered_from_prepared_arrays_stays_as_it_is() -> None:
+    kept = np.zeros((32, 1), np.float32)
+
+    def prepare(inputs: Arrays) -> Callable[[int], Arrays]:
+        def run(records: int) -> Arrays:
+            np.multiply(inputs["x"][:records], 3, out=kept[:records])
+            return {"y": kept[:records]}
+
+        return run
+
+    batcher = Batcher(Doubler(), BatchLimits(), statistics=Statistics(), prepare=prepare)
+    first = await asyncio.gather(*(batcher.infer(records(value), 1) for value in (1, 2)))
+    second = await asyncio.gather(*(batcher.infer(records(value), 1) for value in (5, 6)))
+    assert [float(outputs["y"][0, 0]) for outputs in first + second] == [3, 6, 15, 18]
     await batcher.drain()

@@ -154,3 +154,68 @@ def test_a_gpu_that_is_not_there_is_told_and_refused_where_it_is_required(write_
     assert load_model(path, options=RuntimeOptions("cuda"), registered=Signature()).provider == CPU_PROVIDER
     with pytest.raises(WrongState, match="would run on CPUExecutionProvider"):
         load_model(path, options=RuntimeOptions("cuda", require_gpu=True), registered=Signature())
+
+
+@pytest.mark.parametrize("datatype", sorted(DATATYPES.keys() - {"BYTES"}))
+def test_a_prepared_model_gives_what_a_plain_run_gives(datatype: str, write_graph: Write) -> None:
+    dimensions = (ONNX_TYPES[datatype], ["batch", 2])
+    path = write_graph([helper.make_node("Identity", ["x"], ["y"])], {"x": dimensions}, {"y": dimensions})
+    model = load_model(path, options=CPU, registered=Signature())
+    room = np.zeros((4, 2), DATATYPES[datatype].dtype)
+    prepared = model.prepare({"x": room})
+    assert prepared is not None
+    for records in (1, 3, 4, 3):
+        room[:] = np.arange(8).reshape(4, 2) + records
+        outputs = prepared(records)
+        plain = model.run({"x": room[:records]})
+        np.testing.assert_array_equal(outputs["y"], plain["y"], strict=True)
+        assert prepared(records) is outputs, "what was found out about these arrays holds for the next run"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "operator", "is_prepared"),
+    [
+        ("FP32", ["batch", 2], "Relu", True),
+        ("FP32", ["batch", "any"], "Relu", False),
+        ("FP32", ["batch", 1 << 20], "Relu", False),
+        ("FP32", [3, 2], "Relu", False),
+        ("BYTES", ["batch", 2], "Identity", False),
+    ],
+    ids=["small", "unknown", "large", "no batch", "strings"],
+)
+def test_only_outputs_that_are_small_and_of_a_known_shape_are_prepared(
+    dtype: str, shape: list[object], operator: str, is_prepared: bool, write_graph: Write
+) -> None:
+    dimensions = (ONNX_TYPES[dtype], shape)
+    path = write_graph([helper.make_node(operator, ["x"], ["y"])], {"x": dimensions}, {"y": dimensions})
+    model = load_model(path, options=CPU, registered=Signature())
+    columns = shape[1] if isinstance(shape[1], int) else 2
+    room = np.zeros((3, columns), DATATYPES[dtype].dtype)
+    assert (model.prepare({"x": room}) is not None) == is_prepared
+
+
+def test_a_prepared_model_may_give_other_shapes_than_it_says(write_graph: Write) -> None:
+    """It has as many columns as the largest number in the batch."""
+    path = write_graph(
+        [
+            helper.make_node("Shape", ["x"], ["whole"]),
+            helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+            helper.make_node("Cast", ["most"], ["wide"], to=TensorProto.INT64),
+            helper.make_node("Unsqueeze", ["wide", "first"], ["columns"]),
+            helper.make_node("Gather", ["whole", "first"], ["records"]),
+            helper.make_node("Concat", ["records", "columns"], ["shape"], axis=0),
+            helper.make_node("ConstantOfShape", ["shape"], ["y"]),
+        ],
+        {"x": (TensorProto.FLOAT, ["batch", 2])},
+        {"y": (TensorProto.FLOAT, ["batch", 3])},
+        {"first": np.array([0])},
+    )
+    model = load_model(path, options=CPU, registered=Signature())
+    room = np.full((2, 2), 3, np.float32)
+    prepared = model.prepare({"x": room})
+    assert prepared is not None
+    assert prepared(2)["y"].shape == (2, 3)
+    room[0, 0] = 5
+    assert prepared(2)["y"].shape == (2, 5)
+    room[0, 0] = 3
+    assert prepared(2)["y"].shape == (2, 3)

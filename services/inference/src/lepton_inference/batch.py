@@ -202,9 +202,7 @@ class Instance:
         prepared = slots.prepared
         outputs = prepared(records) if prepared else self._compute(slots.rows(records))
         run = Run(records, joined - started, time.perf_counter_ns() - joined)
-        return Outputs(
-            outputs, rows, slots, (run,), slots.worked_out(records, outputs) if prepared else None
-        )
+        return Outputs(outputs, rows, slots, (run,), slots.worked_out(records, outputs) if prepared else None)
 
     def let_go(self) -> None:
         """Gives back its slots, and what the model keeps for them."""
