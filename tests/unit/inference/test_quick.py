@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,21 @@ def two_inputs(write_graph: Write) -> Path:
 @pytest.fixture(params=[0, 100_000], ids=["nothing is kept", "answers are kept"])
 async def served(two_inputs: Path, request: pytest.FixtureRequest) -> AsyncIterator[Served]:
     """The model as the endpoint `m`; answers of the quick way may be kept, those of the servicer are not."""
-    model = load_model(two_inputs, options=RuntimeOptions(threads=1), registered=Signature())
+    async with serving(two_inputs, cache_bytes=request.param) as served:
+        yield served
+
+
+@asynccontextmanager
+async def serving(path: Path, *, cache_bytes: int) -> AsyncIterator[Served]:
+    model = load_model(path, options=RuntimeOptions(threads=1), registered=Signature())
 
     async def load(version: Version, endpoint: Endpoint) -> Model:
         return model
 
     version = Version(VERSION, digest="d" * 64)
     repositories = [Repository(load, limits=BatchLimits()) for _ in range(2)]
-    for repository, cache_bytes in zip(repositories, (request.param, 0), strict=True):
-        endpoint = Endpoint("m", (Route(VERSION, 1),), max_batch_size=4, response_cache_bytes=cache_bytes)
+    for repository, kept_bytes in zip(repositories, (cache_bytes, 0), strict=True):
+        endpoint = Endpoint("m", (Route(VERSION, 1),), max_batch_size=4, response_cache_bytes=kept_bytes)
         repository.apply(Catalogue((endpoint,), {VERSION: version}))
         await repository.ready.wait()
     yield Served(*repositories)
@@ -195,6 +202,28 @@ UNUSUAL: dict[str, dict[str, Any]] = {
     "too few bytes": {"raw_input_contents": [bytes(12), bytes(15)]},
     "too few inputs": {"raw_input_contents": [bytes(12)]},
 }
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 100_000], ids=["nothing is kept", "answers are kept"])
+async def test_answers_are_those_of_their_own_batch(write_graph: Write, cache_bytes: int) -> None:
+    """The outputs lie where those of the last batch lay, and what was found out about them is kept."""
+    shape = (TensorProto.FLOAT, ["batch", 3])
+    path = write_graph([helper.make_node("Relu", ["x"], ["y"])], {"x": shape}, {"y": shape})
+    async with serving(path, cache_bytes=cache_bytes) as served:
+        for number in range(1, 9):
+            requests = [
+                Request(
+                    model_name="m",
+                    id=id,
+                    inputs=[Request.InferInputTensor(name="x", datatype="FP32", shape=[1, 3])],
+                    raw_input_contents=[np.full(3, 10 * number + place, np.float32).tobytes()],
+                )
+                for place, id in enumerate(["", "one", "", "another"][: 1 + number % 4])
+            ]
+            answers = await served.together(*(request.SerializeToString() for request in requests))
+            for answer, request in zip(answers, requests, strict=True):
+                assert isinstance(answer, pb.ModelInferResponse)
+                assert answer.raw_output_contents == request.raw_input_contents
 
 
 @pytest.mark.parametrize("case", UNUSUAL)

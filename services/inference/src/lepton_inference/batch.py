@@ -115,7 +115,7 @@ class Outputs:
         worked_out: what requests found out about these outputs, for those of their kind that come after them.
     """
 
-    __slots__ = ("_are_apart", "_arrays", "_slots", "rows", "runs", "worked_out")
+    __slots__ = ("_apart", "_arrays", "_slots", "rows", "runs", "worked_out")
 
     def __init__(
         self,
@@ -130,17 +130,17 @@ class Outputs:
         self.worked_out: dict[Hashable, Any] = {} if worked_out is None else worked_out
         self._arrays = arrays
         self._slots = slots
-        self._are_apart = False
+        # Those that the next batch does not change, once somebody wants them.
+        self._apart: Arrays | None = None
 
     def of(self, index: int) -> Arrays:
         """The outputs of one request."""
         if self._slots is None:
             return self._arrays
-        if not self._are_apart:
-            self._arrays = {name: self._slots.keep_off(array) for name, array in self._arrays.items()}
-            self._are_apart = True
+        if self._apart is None:
+            self._apart = {name: self._slots.keep_off(array) for name, array in self._arrays.items()}
         first, last = self.rows[index], self.rows[index + 1]
-        return {name: array[first:last] for name, array in self._arrays.items()}
+        return {name: array[first:last] for name, array in self._apart.items()}
 
     def raw(
         self, name: str, dtype: "np.dtype[Any]", records: int
