@@ -194,16 +194,6 @@ async def test_requests_of_one_turn_are_one_batch_and_answered_alike(served: Ser
     assert await served.together(*messages) == [await served.in_full(message) for message in messages]
 
 
-UNUSUAL: dict[str, dict[str, Any]] = {
-    "parameters": {"parameters": {"timeout": pb.InferParameter(int64_param=1)}},
-    "no raw contents": {"raw_input_contents": []},
-    "an unknown model": {"model_name": "nothing"},
-    "a version that is none": {"model_version": "latest"},
-    "too few bytes": {"raw_input_contents": [bytes(12), bytes(15)]},
-    "too few inputs": {"raw_input_contents": [bytes(12)]},
-}
-
-
 @pytest.mark.parametrize("cache_bytes", [0, 100_000], ids=["nothing is kept", "answers are kept"])
 async def test_answers_are_those_of_their_own_batch(write_graph: Write, cache_bytes: int) -> None:
     """The outputs lie where those of the last batch lay, and what was found out about them is kept."""
@@ -224,6 +214,16 @@ async def test_answers_are_those_of_their_own_batch(write_graph: Write, cache_by
             for answer, request in zip(answers, requests, strict=True):
                 assert isinstance(answer, pb.ModelInferResponse)
                 assert answer.raw_output_contents == request.raw_input_contents
+
+
+UNUSUAL: dict[str, dict[str, Any]] = {
+    "parameters": {"parameters": {"timeout": pb.InferParameter(int64_param=1)}},
+    "no raw contents": {"raw_input_contents": []},
+    "an unknown model": {"model_name": "nothing"},
+    "a version that is none": {"model_version": "latest"},
+    "too few bytes": {"raw_input_contents": [bytes(12), bytes(15)]},
+    "too few inputs": {"raw_input_contents": [bytes(12)]},
+}
 
 
 @pytest.mark.parametrize("case", UNUSUAL)

@@ -2,9 +2,12 @@
 
 import asyncio
 import weakref
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
 from lepton_common.errors import InvalidModel, NotFound, Overloaded, WrongState
@@ -67,6 +70,11 @@ class Loader:
         self._resident: set[_Resident] = set()
         self._needs: dict[_Batch, int] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        # A model may end wherever the collector runs, also where that very thread holds the executor's lock:
+        # its end is handed over by way of a queue that takes none.
+        self._ended: deque[_Resident] = deque()
+        self._ends: SimpleQueue[None] = SimpleQueue()
+        Thread(target=self._follow_ends, name="model-ends", daemon=True).start()
 
     async def load(self, version: Version, endpoint: Endpoint) -> Model:
         """The version's model, run as an endpoint says and warmed up for its batches.
@@ -94,7 +102,12 @@ class Loader:
         await self._in_turn(lambda: self._prune(digests))
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        def in_turn() -> T:
+            # What has ended before this goes before it.
+            self._let_go_of_ended()
+            return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, in_turn)
 
     # In the thread of the loader.
 
@@ -158,11 +171,21 @@ class Loader:
 
     def _let_go_soon(self, resident: _Resident) -> None:
         """Wherever the last user let go of a model, its memory is freed in the thread of the loader."""
-        try:
-            self._thread.submit(self._let_go, resident)
-        except RuntimeError:
-            # The process ends, and its memory with it.
-            self._resident.discard(resident)
+        self._ended.append(resident)
+        self._ends.put(None)
+
+    def _follow_ends(self) -> None:
+        while True:
+            self._ends.get()
+            try:
+                self._thread.submit(self._let_go_of_ended)
+            except RuntimeError:
+                # The process ends, and its memory with it.
+                return
+
+    def _let_go_of_ended(self) -> None:
+        while self._ended:
+            self._let_go(self._ended.popleft())
 
     def _let_go(self, resident: _Resident) -> None:
         self._resident.discard(resident)

@@ -125,14 +125,19 @@ class Model:
         outputs = BoundRows.outputs(self.signature, records=len(next(iter(inputs.values()))))
         if outputs is None:
             return None
-        bound = BoundRows(self.sessions[0], self.signature, inputs, outputs)
+        bound: BoundRows | None = BoundRows(self.sessions[0], self.signature, inputs, outputs)
 
         def run(records: int) -> Mapping[str, Array]:
-            try:
-                return bound.run(records)
-            except RUNTIME_ERRORS:
-                # It may give other shapes than it says. If it does not, this says what is wrong.
-                return self.run({name: array[:records] for name, array in inputs.items()})
+            nonlocal bound
+            if bound is not None:
+                try:
+                    return bound.run(records)
+                except RUNTIME_ERRORS:
+                    pass
+            # This says what is wrong. If nothing is, it gives other shapes than it says, and would again.
+            plain = self.run({name: array[:records] for name, array in inputs.items()})
+            bound = None
+            return plain
 
         return run
 
