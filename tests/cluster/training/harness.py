@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from lepton.job.v1 import job_pb2
 from lepton.training.v1 import training_pb2
-from lepton_common.errors import Cancelled, DependencyUnavailable, NotFound
+from lepton_common.errors import Cancelled, DeadlineExceeded, DependencyUnavailable, NotFound
 from lepton_sdk.addresses import Addresses
 from lepton_sdk.client import Client
 
@@ -58,8 +58,9 @@ class Lepton:
             try:
                 async with Client(self._addresses()) as client:
                     return await work(client)
-            except (Cancelled, DependencyUnavailable):
-                # The pod behind a port went, in the middle of a call or before it.
+            except (Cancelled, DeadlineExceeded, DependencyUnavailable):
+                # The pod behind a port went, in the middle of a call or before it. A port may also just
+                # fall silent.
                 if time.monotonic() > deadline:
                     raise
                 self.close()
