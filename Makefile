@@ -137,7 +137,7 @@ bench-%: setup ## Measure what tests/benchmarks/%.py measures
 
 .PHONY: bench-inference
 bench-inference: setup $(PEERS:%=.venv-peers-%/stamp) ## Measure the inference service beside its peers (ROUNDS=1 ONLY=mlp for some)
-	python tests/benchmarks/inference_costs.py $(ROUNDS:%=--rounds %) $(ONLY:%=--only %)
+	python tests/benchmarks/inference_costs.py $(ROUNDS:%=--rounds %) $(ONLY:%=--only %) $(DEVICE:%=--device %)
 
 ## Images
 

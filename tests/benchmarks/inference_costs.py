@@ -1,6 +1,6 @@
 """What a request costs the inference service, beside its peers and ONNX Runtime alone.
 
-    make bench-inference [ROUNDS=1] [ONLY=mlp]
+    make bench-inference [ROUNDS=1] [ONLY=mlp] [DEVICE=cuda]
 
 All servers are on one core, with one thread for models; the service is there twice, once on each of its
 transports. The load comes from another core: h2load's, whose requests are all the same, or an ordinary
@@ -9,7 +9,11 @@ must answer what ONNX Runtime answers. Then the servers take turns under each lo
 median counts. CPU time is what the operating system counted for a server and its children, system calls
 included. ONNX Runtime alone runs on the servers' core, on batches of as many records as are in flight.
 
-Prints tables and writes `build/bench/inference.json` as records `name, value, unit, bar, holds`.
+On CUDA, for which the environment needs `onnxruntime-gpu` and its libraries in place of `onnxruntime`, there
+are other loads and no peers: theirs is the runtime of the CPU.
+
+Prints tables and writes `build/bench/inference.json`, on CUDA `inference-cuda.json`, as records `name, value,
+unit, bar, holds`.
 """
 
 import argparse
@@ -24,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from serving.alone import Session, measure_alone
+from serving.alone import PROVIDERS, Session, measure_alone
 from serving.answers import check_answers
 from serving.clients import CLIENTS, Unanswered
 from serving.figures import ALONE, OURS, Load, Run, bars, tables, tell
@@ -52,6 +56,18 @@ LOADS = (
     Load("large", "h2load", 8, gigabytes_bar=1.5),
     Load("large", "grpc.aio", 8),
 )
+CUDA_LOADS = (
+    Load("mlp", "h2load", 1),
+    Load("mlp", "h2load", 64),
+    Load("mlp", "grpc.aio", 64),
+    Load("cnn", "h2load", 1),
+    Load("cnn", "h2load", 64),
+    Load("resnet", "h2load", 1),
+    Load("resnet", "h2load", 8),
+    Load("resnet", "h2load", 16),
+    Load("resnet", "grpc.aio", 3),
+    Load("large", "h2load", 8),
+)
 TRANSPORTS = {OURS: "http2", f"{OURS}, grpc.aio": "grpc"}
 WARM_SECONDS, SECONDS = 0.5, 2.0
 """For how long a load warms a server up, and for how long it is measured."""
@@ -64,21 +80,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what a request costs.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=MODELS, help="one model alone")
+    parser.add_argument("--device", choices=PROVIDERS, default="cpu", help="what runs the models")
     arguments = parser.parse_args()
     if not shutil.which("h2load"):
         sys.exit("h2load is missing: it comes with the package nghttp2-client.")
-    loads = [load for load in LOADS if arguments.only in (None, load.model)]
-    measured = measure(loads, arguments.rounds)
+    every_load: Sequence[Load] = CUDA_LOADS if arguments.device == "cuda" else LOADS
+    loads = [load for load in every_load if arguments.only in (None, load.model)]
+    measured = measure(loads, arguments.rounds, arguments.device)
     records: list[dict[str, Any]] = []
     for load, runs in measured.items():
         records += tell(load, runs)
     print(*tables(measured), *bars(records), sep="\n")
-    target = Path("build/bench/inference.json")
+    suffix = "" if arguments.device == "cpu" else f"-{arguments.device}"
+    target = Path(f"build/bench/inference{suffix}.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(records, indent=1))
 
 
-def measure(loads: Sequence[Load], rounds: int) -> dict[Load, dict[str, list[Run]]]:
+def measure(loads: Sequence[Load], rounds: int, device: str) -> dict[Load, dict[str, list[Run]]]:
     """The runs of every load: by server, one for each round."""
     models = [MODELS[name] for name in dict.fromkeys(load.model for load in loads)]
     measured: dict[Load, dict[str, list[Run]]] = {}
@@ -86,7 +105,7 @@ def measure(loads: Sequence[Load], rounds: int) -> dict[Load, dict[str, list[Run
         files = {model.name: Path(folder) / f"{model.name}.onnx" for model in models}
         for model in models:
             files[model.name].write_bytes(model.build(model))
-        with all_servers(Path(folder), files) as servers:
+        with all_servers(Path(folder), files, device) as servers:
             for load in loads:
                 model = MODELS[load.model]
                 runs = measured[load] = defaultdict(list)
@@ -95,23 +114,23 @@ def measure(loads: Sequence[Load], rounds: int) -> dict[Load, dict[str, list[Run
                     for server in servers:
                         runs[server.name].append(run_load(load, server, model))
                         print(f" {server.name} {runs[server.name][-1].cpu_us:.1f} us", end=";", flush=True)
-                    alone = Run(*measure_alone(files[model.name], model, load.in_flight))
+                    alone = Run(*measure_alone(files[model.name], model, load.in_flight, device))
                     runs[ALONE].append(alone)
                     print(f" {ALONE} {alone.cpu_us:.1f} us", flush=True)
     return measured
 
 
 @contextmanager
-def all_servers(folder: Path, files: dict[str, Path]) -> Iterator[list[Server]]:
+def all_servers(folder: Path, files: dict[str, Path], device: str) -> Iterator[list[Server]]:
     """The service on each of its transports and the peers that are installed, with these models."""
     models = [MODELS[name] for name in files]
-    sessions = {model.name: Session(files[model.name]) for model in models}
+    sessions = {model.name: Session(files[model.name], device) for model in models}
     servers: list[Server] = []
     with ExitStack() as stack:
 
         def add(server: Server) -> None:
             for model in models:
-                check_answers(server, model, sessions[model.name])
+                check_answers(server, model, sessions[model.name], device)
             megabytes = server.memory_bytes() / 1e6
             print(f"{server.name} runs and answers right, with {megabytes:.0f} MB", flush=True)
             servers.append(server)
@@ -125,10 +144,12 @@ def all_servers(folder: Path, files: dict[str, Path]) -> Iterator[list[Server]]:
                 folder / transport,
                 registry=registry,
                 models=models,
-                settings={"TRANSPORT": transport},
+                settings={"TRANSPORT": transport, "DEVICE": device, "REQUIRE_GPU": str(device != "cpu")},
             )
             add(stack.enter_context(service))
         for name, run in PEERS.items():
+            if device != "cpu":
+                continue
             if is_installed(name):
                 add(stack.enter_context(run(folder / name, files)))
             else:

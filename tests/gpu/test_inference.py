@@ -105,6 +105,8 @@ def test_a_model_takes_memory_of_the_gpu_and_gives_it_back(write: Write) -> None
     taken = cuda.memory_in_use() - before
     assert taken >= weights["w"].nbytes
     model.sessions.clear()
+    assert model.pinned is not None
+    model.pinned.close()
     assert cuda.memory_in_use() - before <= taken - weights["w"].nbytes // 2
 
 
@@ -113,6 +115,57 @@ def test_page_locked_memory_is_there() -> None:
     address = cuda.allocate_host(1 << 20)
     assert address
     cuda.free_host(address)
+
+
+def test_a_refusal_of_page_locked_memory_is_no_error_of_the_next_run(mlp: Path) -> None:
+    model = on(RuntimeOptions("cuda", require_gpu=True), mlp)
+    with pytest.raises(MemoryError, match="CUDA error 2"):
+        cuda.allocate_host(1 << 50)
+    assert model.run({"x": np.ones((1, WIDTH), np.float32)})["y"].shape == (1, 10)
+
+
+def test_batches_lie_in_page_locked_memory_and_change_from_run_to_run(mlp: Path) -> None:
+    model = on(RuntimeOptions("cuda", require_gpu=True), mlp)
+    reference = on(RuntimeOptions("cpu"), mlp)
+    rng = np.random.default_rng(3)
+    room = model.empty((64, WIDTH), np.dtype(np.float32))
+    prepared = model.prepare({"x": room})
+    assert prepared is not None
+    for records in (1, 64, 7, 64, 1):
+        room[:] = rng.normal(size=room.shape)
+        expected = reference.run({"x": room[:records]})["y"]
+        np.testing.assert_allclose(prepared(records)["y"], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_a_convolutional_network_runs_batches_of_every_size(write: Write, instances: int) -> None:
+    rng = np.random.default_rng(4)
+    weights = {
+        "shape": np.array([0, 1, 16, 16]),
+        "flat": np.array([0, -1]),
+        "k": rng.normal(size=(4, 1, 3, 3)).astype(np.float32) / 3,
+        "w": rng.normal(size=(WIDTH, 10)).astype(np.float32) / WIDTH,
+    }
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["image"]),
+        helper.make_node("Conv", ["image", "k"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("ReduceMax", ["c", "axis"], ["m"], keepdims=0),
+        helper.make_node("Reshape", ["m", "flat"], ["h"]),
+        helper.make_node("MatMul", ["h", "w"], ["y"]),
+    ]
+    path = write(nodes, weights | {"axis": np.array([1])})
+    model = on(RuntimeOptions("cuda", require_gpu=True, instances=instances), path)
+    model.warm_up(8)
+    assert len(model.sessions) == 4 * instances
+    reference = on(RuntimeOptions("cpu"), path)
+    room = model.empty((8, WIDTH), np.dtype(np.float32))
+    prepared = model.prepare({"x": room})
+    assert prepared is not None
+    for records in (3, 5, 1, 8, 7, 2, 4, 3):
+        room[:] = rng.normal(size=room.shape)
+        expected = reference.run({"x": room[:records]})["y"]
+        np.testing.assert_allclose(prepared(records)["y"], expected, atol=1e-2)
+        np.testing.assert_allclose(model.run({"x": room[:records].copy()})["y"], expected, atol=1e-2)
 
 
 @pytest.mark.skipif(

@@ -1,4 +1,4 @@
-"""ONNX Runtime alone, as a program: `python -m serving.alone FILE MODEL RECORDS`.
+"""ONNX Runtime alone, as a program: `python -m serving.alone FILE MODEL RECORDS DEVICE`.
 
 Runs batches of so many records for a while; prints `[CPU microseconds a record, records a second]`.
 """
@@ -17,17 +17,23 @@ from serving.clients import FOLDER
 from serving.models import MODELS, Model, records
 from serving.processes import ONE_THREAD, SERVER_CORE
 
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 WARM_RUNS = 3
 SECONDS = 2.0
 
 
 class Session:
-    """A model on ONNX Runtime with one thread."""
+    """A model on ONNX Runtime with one thread, on the device `cpu` or `cuda`."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, device: str) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        provider = PROVIDERS[device]
+        if device == "cuda":
+            ort.preload_dlls()
+        self._session = ort.InferenceSession(file, options, providers=[provider])
+        if self._session.get_providers()[0] != provider:
+            sys.exit(f"ONNX Runtime cannot use {provider} here.")
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """The answers to a batch, float32 of (batch, classes)."""
@@ -36,12 +42,12 @@ class Session:
         return result
 
 
-def measure_alone(file: Path, model: Model, count: int) -> tuple[float, float]:
+def measure_alone(file: Path, model: Model, count: int, device: str) -> tuple[float, float]:
     """The CPU microseconds a record, and the records a second, on the servers' core on batches of `count`."""
     done = subprocess.run(
         [
             *("taskset", "--cpu-list", str(SERVER_CORE), sys.executable, "-m", "serving.alone"),
-            *(str(file), model.name, str(count)),
+            *(str(file), model.name, str(count), device),
         ],
         env=os.environ | ONE_THREAD | {"PYTHONPATH": str(FOLDER)},
         check=True,
@@ -52,9 +58,9 @@ def measure_alone(file: Path, model: Model, count: int) -> tuple[float, float]:
     return cpu_us, rate
 
 
-def main(file: Path, model: Model, count: int) -> None:
+def main(file: Path, model: Model, count: int, device: str) -> None:
     """Run batches for a while."""
-    session, batch = Session(file), records(model, count)
+    session, batch = Session(file, device), records(model, count)
     for _ in range(WARM_RUNS):
         session.run(batch)
     began, used, done = time.perf_counter(), time.process_time(), 0
@@ -66,4 +72,4 @@ def main(file: Path, model: Model, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), MODELS[sys.argv[2]], int(sys.argv[3]))
+    main(Path(sys.argv[1]), MODELS[sys.argv[2]], int(sys.argv[3]), sys.argv[4])

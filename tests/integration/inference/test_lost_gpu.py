@@ -61,6 +61,11 @@ class CudaSession:
     def get_providers(self) -> list[str]:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
+    def run(self, *arguments: Any) -> Any:
+        if self.error:
+            raise self.error
+        return self._session.run(*arguments)
+
     def run_with_iobinding(self, binding: ort.IOBinding) -> None:
         if self.error:
             raise self.error
@@ -97,7 +102,7 @@ class Pod:
             return model
         self.session = CudaSession(model.sessions[0])
         session: Any = self.session
-        return Model([session], (), options=RuntimeOptions("cuda"), on_lost=self.gpu.lose)
+        return Model(session, lambda: session, (), options=RuntimeOptions("cuda"), on_lost=self.gpu.lose)
 
     def fail_with(self, text: str) -> None:
         """Lets every run on CUDA fail from now on."""

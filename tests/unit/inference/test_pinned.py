@@ -49,7 +49,8 @@ def address(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> int:
 
 
 def test_an_array_lies_in_the_memory_that_was_made(memory: PinnedMemory, allocator: Allocator) -> None:
-    array = memory.copy(np.arange(6, dtype=np.float32).reshape(2, 3))
+    array = memory.empty((2, 3), FP32)
+    array[:] = np.arange(6).reshape(2, 3)
     assert address(array) in allocator.allocated
     assert allocator.allocated[address(array)] >= array.nbytes
     np.testing.assert_array_equal(array, [[0, 1, 2], [3, 4, 5]])
@@ -85,9 +86,30 @@ def test_no_more_is_kept_than_is_of_use(memory: PinnedMemory, allocator: Allocat
     assert 0 < len(allocator.allocated) <= 8
 
 
-def test_where_there_is_no_such_memory_arrays_are_ordinary() -> None:
-    def refuse(size: int) -> int:
-        raise MemoryError
+def test_what_is_closed_keeps_nothing(memory: PinnedMemory, allocator: Allocator) -> None:
+    kept, used = memory.empty((4, 4), FP32), memory.empty((4, 4), FP32)
+    place = address(used)
+    del kept
+    gc.collect()
+    memory.close()
+    assert [*allocator.allocated] == [place]
+    used[:] = 3
+    del used
+    gc.collect()
+    assert not allocator.allocated
 
-    array = PinnedMemory(refuse, lambda address: None).copy(np.ones((2, 2), np.float32))
+
+def refuse(size: int) -> int:
+    raise MemoryError
+
+
+def test_where_there_is_no_such_memory_arrays_are_ordinary() -> None:
+    array = PinnedMemory(refuse, lambda address: None).empty((2, 2), FP32)
+    array[:] = 1
     np.testing.assert_array_equal(array, np.ones((2, 2)))
+
+
+def test_objects_lie_elsewhere(memory: PinnedMemory, allocator: Allocator) -> None:
+    array = memory.empty((2, 1), np.dtype(object))
+    array[:] = "text"
+    assert not allocator.allocated

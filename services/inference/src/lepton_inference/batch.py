@@ -17,6 +17,9 @@ Prepare: TypeAlias = Callable[[Arrays], Callable[[int], Arrays] | None]
 """Readies a model for inputs in arrays that stay where they are: gives what runs it on the first so many rows
 of them, into arrays that stay where they are, too; None where that would gain nothing."""
 
+Empty: TypeAlias = Callable[[Sequence[int], "np.dtype[Any]"], Array]
+"""Makes an array of a shape, as `numpy.empty` does."""
+
 # Room for batches is kept from one to the next up to this size.
 _MOST_KEPT_BYTES = 64 << 20
 # Outputs up to this size are copied at once.
@@ -60,8 +63,8 @@ def kind_of(shapes: Mapping[str, Sequence[int]]) -> Hashable:
 class Slots:
     """Room for the inputs of a batch: `arrays` by name, each with a row for each record."""
 
-    def __init__(self, like: Arrays, rows: int, prepare: Prepare = never) -> None:
-        self.arrays = {name: np.empty((rows, *array.shape[1:]), array.dtype) for name, array in like.items()}
+    def __init__(self, like: Arrays, rows: int, prepare: Prepare = never, *, empty: Empty = np.empty) -> None:
+        self.arrays = {name: empty((rows, *array.shape[1:]), array.dtype) for name, array in like.items()}
         self.raw = {
             name: array.reshape(-1).view(np.uint8).data
             for name, array in self.arrays.items()
@@ -174,11 +177,20 @@ class Instance:
         max_batch_size: records of a run. A single request with more of them runs in pieces of that size; 0
             stands for a model without a batch dimension, whose requests come alone.
         prepare: readies it for the slots.
+        empty: makes room for its inputs.
     """
 
-    def __init__(self, compute: Compute, max_batch_size: int, prepare: Prepare = never) -> None:
+    def __init__(
+        self,
+        compute: Compute,
+        max_batch_size: int,
+        *,
+        prepare: Prepare = never,
+        empty: Empty = np.empty,
+    ) -> None:
         self._compute = compute
         self._prepare = prepare
+        self._empty = empty
         self._max_batch_size = max_batch_size
         self._kind: Hashable = None
         self._slots: Slots | None = None
@@ -226,9 +238,10 @@ class Instance:
         if known and self._slots is not None and rows <= self._max_batch_size:
             return self._slots
         like = request.arrays()
-        slots = Slots(like, max(rows, self._max_batch_size), self._prepare)
-        if slots.size_bytes > _MOST_KEPT_BYTES:
+        most = max(rows, self._max_batch_size)
+        if most * sum(array.nbytes // max(1, len(array)) for array in like.values()) > _MOST_KEPT_BYTES:
             return Slots(like, rows)
+        slots = Slots(like, most, self._prepare, empty=self._empty)
         self._kind, self._slots = kind, slots
         return slots
 

@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from lepton_common.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -30,7 +32,7 @@ from lepton_common.errors import (
     Overloaded,
     ShuttingDown,
 )
-from lepton_inference.batch import Arrays, Compute, Instance, Outputs, Prepare, never
+from lepton_inference.batch import Arrays, Compute, Empty, Instance, Outputs, Prepare, never
 from lepton_inference.pace import Pace
 from lepton_inference.queued import DEFAULT_PRIORITY, Awaited, Queue, Queued
 from lepton_inference.statistics import Statistics
@@ -67,7 +69,7 @@ class Batcher:
 
     To be made and used within a running event loop. `compute` takes and gives arrays by name; it is called
     from as many threads as there are instances, and from the loop where there is one. `prepare` readies it
-    for each place where batches are put together.
+    for each place where batches are put together, for which `empty` makes room.
     """
 
     def __init__(
@@ -78,13 +80,16 @@ class Batcher:
         statistics: Statistics,
         instances: int = 1,
         prepare: Prepare = never,
+        empty: Empty = np.empty,
     ) -> None:
         self._limits = limits
         self._statistics = statistics
         self._queue = Queue()
         # Requests that run alone, before the queue: those of a batch that failed.
         self._alone: deque[Queued] = deque()
-        self._idle = [Instance(compute, limits.max_batch_size, prepare) for _ in range(instances)]
+        self._idle = [
+            Instance(compute, limits.max_batch_size, prepare=prepare, empty=empty) for _ in range(instances)
+        ]
         self._instances = instances
         self._running: list[_Batch] = []
         self._closing = False

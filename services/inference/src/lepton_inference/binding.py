@@ -1,25 +1,23 @@
-"""Runs whose inputs and outputs are bound: for GPUs, for elements that numpy knows no type for, and for
-batches that lie in the same place again and again.
+"""Runs whose inputs and outputs are bound: for elements that numpy knows no type for, and for batches that
+lie in the same place again and again.
 
 The runtime copies what is bound straight between its place and the device. From page-locked memory it does
 so while the CPU goes on, out of other memory only by way of a buffer of its own.
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from lepton_inference.pinned import PinnedMemory
+from lepton_inference.batch import Empty
 from lepton_inference.signature import Signature, TensorSpec
 from lepton_inference.tensors import DATATYPES, Array
 
 _BFLOAT16 = 16  # The number of the type in ONNX.
-# Outputs of larger batches are left to the runtime: to bind them gains little, and holds their memory.
-_MOST_OUTPUT_BYTES = 1 << 20
 # So many numbers of rows are bound at a time.
 _MOST_BOUND = 256
 
@@ -35,36 +33,37 @@ def must_bind(signature: Signature) -> bool:
 
 
 def run_bound(
-    session: ort.InferenceSession,
-    signature: Signature,
-    inputs: Mapping[str, Array],
-    *,
-    records: int | None = None,
-    memory: PinnedMemory | None = None,
+    session: ort.InferenceSession, signature: Signature, inputs: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """All outputs by name, as `session.run` gives them.
-
-    With `memory`, inputs are copied into it, and outputs whose shape is known beforehand come in it;
-    `records` is the size of their first dimension where that is dynamic. The rest comes in memory of the
-    runtime.
-    """
+    """All outputs by name, as `session.run` gives them."""
     binding = session.io_binding()
-    values = [_input_value(inputs[spec.name], spec, memory) for spec in signature.inputs]
-    for spec, value in zip(signature.inputs, values, strict=True):
-        binding.bind_ortvalue_input(spec.name, value)
-    made: dict[str, Array] = {}
+    for spec in signature.inputs:
+        binding.bind_ortvalue_input(spec.name, _value(np.ascontiguousarray(inputs[spec.name]), spec))
     for spec in signature.outputs:
-        shape = _known_shape(spec, records) if memory is not None else None
-        if memory is None or shape is None:
-            binding.bind_output(spec.name, "cpu")
-        else:
-            array = made[spec.name] = memory.empty(shape, DATATYPES[spec.datatype].dtype)
-            binding.bind_ortvalue_output(spec.name, _value(array, spec))
+        binding.bind_output(spec.name, "cpu")
     session.run_with_iobinding(binding)
     return {
-        spec.name: made[spec.name] if spec.name in made else _array(value, spec)
+        spec.name: _array(value, spec)
         for spec, value in zip(signature.outputs, binding.get_outputs(), strict=True)
     }
+
+
+def room_for_outputs(
+    signature: Signature, *, records: int, most_bytes: int, empty: Empty = np.empty
+) -> dict[str, Array] | None:
+    """Room for the outputs for so many records; None if it is not known how much, or it is too much."""
+    room: dict[str, Array] = {}
+    size_bytes = 0
+    for spec in signature.outputs:
+        shape = (records, *spec.shape[1:])
+        dtype = DATATYPES[spec.datatype].dtype
+        if spec.shape[:1] not in ((-1,), (records,)) or -1 in shape:
+            return None
+        size_bytes += prod(shape) * dtype.itemsize
+        if size_bytes > most_bytes:
+            return None
+        room[spec.name] = empty(shape, dtype)
+    return room
 
 
 class BoundRows:
@@ -74,7 +73,7 @@ class BoundRows:
         session: what runs.
         signature: of a model whose records can be put together, and which has elements that can be bound.
         inputs: by name, with a row for each record.
-        outputs: room for as many rows, as `outputs` gives it.
+        outputs: room for as many rows, as `room_for_outputs` gives it.
     """
 
     def __init__(
@@ -89,22 +88,6 @@ class BoundRows:
         self._inputs = inputs
         self._outputs = outputs
         self._bound: dict[int, tuple[ort.IOBinding, Mapping[str, Array]]] = {}
-
-    @staticmethod
-    def outputs(signature: Signature, *, records: int) -> dict[str, Array] | None:
-        """Room for the outputs for so many records; None if it is not known how much, or it is too much."""
-        room: dict[str, Array] = {}
-        size_bytes = 0
-        for spec in signature.outputs:
-            shape = _known_shape(spec, records)
-            dtype = DATATYPES[spec.datatype].dtype
-            if shape is None or shape[:1] != (records,):
-                return None
-            size_bytes += prod(shape) * dtype.itemsize
-            if size_bytes > _MOST_OUTPUT_BYTES:
-                return None
-            room[spec.name] = np.empty(shape, dtype)
-        return room
 
     def run(self, records: int) -> Mapping[str, Array]:
         """All outputs by name, in the same arrays for as many records.
@@ -131,12 +114,62 @@ class BoundRows:
         return binding, outputs
 
 
+class CopiedRows:
+    """The same for sessions on a GPU: inputs are copied there for every run, and outputs from there.
+
+    Args:
+        signature: see `BoundRows`.
+        inputs: see `BoundRows`; best in page-locked memory, as the outputs.
+        outputs: see `BoundRows`.
+    """
+
+    def __init__(
+        self, signature: Signature, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
+    ) -> None:
+        self._signature = signature
+        self._inputs = inputs
+        self._outputs = outputs
+        self._bound: dict[tuple[int, int], tuple[ort.IOBinding, Sequence[tuple[str, ort.OrtValue]]]] = {}
+        self._given: dict[int, Mapping[str, Array]] = {}
+
+    def run(self, session: ort.InferenceSession, records: int, *, size: int) -> Mapping[str, Array]:
+        """All outputs of so many records, which run as the first ones of a batch of this size.
+
+        Raises:
+            Exception: one of `RUNTIME_ERRORS`.
+        """
+        # A binding keeps its session: no other has its id.
+        key = id(session), size
+        found = self._bound.get(key)
+        if found is None:
+            if len(self._bound) >= _MOST_BOUND:
+                self._bound.clear()
+            found = self._bound[key] = self._bind(session, size)
+        binding, values = found
+        for name, value in values:
+            # This is what copies.
+            binding.bind_ortvalue_input(name, value)
+        session.run_with_iobinding(binding)
+        # The copies' memory is there for the next run, also of another size.
+        binding.clear_binding_inputs()
+        given = self._given.get(records)
+        if given is None:
+            given = {name: array[:records] for name, array in self._outputs.items()}
+            self._given[records] = given
+        return given
+
+    def _bind(
+        self, session: ort.InferenceSession, size: int
+    ) -> tuple[ort.IOBinding, Sequence[tuple[str, ort.OrtValue]]]:
+        binding = session.io_binding()
+        for spec in self._signature.outputs:
+            binding.bind_ortvalue_output(spec.name, _value(self._outputs[spec.name][:size], spec))
+        inputs = self._signature.inputs
+        return binding, [(spec.name, _value(self._inputs[spec.name][:size], spec)) for spec in inputs]
+
+
 def _datatypes(signature: Signature) -> set[str]:
     return {spec.datatype for spec in signature.inputs + signature.outputs}
-
-
-def _input_value(array: Array, spec: TensorSpec, memory: PinnedMemory | None) -> ort.OrtValue:
-    return _value(memory.copy(array) if memory is not None else np.ascontiguousarray(array), spec)
 
 
 def _value(array: Array, spec: TensorSpec) -> ort.OrtValue:
@@ -144,13 +177,6 @@ def _value(array: Array, spec: TensorSpec) -> ort.OrtValue:
     if spec.datatype == "BF16":
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
     return ort.OrtValue.ortvalue_from_numpy(array)
-
-
-def _known_shape(spec: TensorSpec, records: int | None) -> tuple[int, ...] | None:
-    shape = spec.shape
-    if records is not None and shape[:1] == (-1,):
-        shape = (records, *shape[1:])
-    return None if -1 in shape else shape
 
 
 def _array(value: Any, spec: TensorSpec) -> Array:

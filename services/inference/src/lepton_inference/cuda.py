@@ -37,9 +37,14 @@ def allocate_host(size: int) -> int:
     """
     library = _library()
     address = ctypes.c_void_p()
+    if library is None:
+        raise MemoryError("no page-locked memory without a GPU")
     # 0: the default flags.
-    if library is None or library.cudaHostAlloc(ctypes.byref(address), ctypes.c_size_t(size), 0) != 0:
-        raise MemoryError("no page-locked memory")
+    failed = library.cudaHostAlloc(ctypes.byref(address), ctypes.c_size_t(size), 0)
+    if failed:
+        # Else it would be taken for an error of what the GPU does next: a run of a model.
+        library.cudaGetLastError()
+        raise MemoryError(f"no page-locked memory: CUDA error {failed}")
     assert address.value is not None
     return address.value
 
@@ -54,6 +59,9 @@ def free_host(address: int) -> None:
 def _memory() -> tuple[int, int]:
     library = _library()
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    if library is None or library.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)) != 0:
+    if library is None:
+        return 0, 0
+    if library.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)) != 0:
+        library.cudaGetLastError()
         return 0, 0
     return free.value, total.value

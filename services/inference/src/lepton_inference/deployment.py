@@ -120,6 +120,7 @@ class Deployment:
             statistics=self.statistics,
             instances=model.instances,
             prepare=model.prepare,
+            empty=model.empty,
         )
         earlier, self._batcher = self._batcher, batcher
         self._model, self.state, self.reason = model, State.READY, ""

@@ -17,6 +17,7 @@ from lepton_inference.catalogue import MODEL_FILE, Catalogue, Endpoint, Version
 from lepton_inference.gpu import Gpu
 from lepton_inference.memory import MemoryBudget
 from lepton_inference.model import Model, load_model
+from lepton_inference.pinned import PinnedMemory
 from lepton_inference.sessions import RuntimeOptions
 from lepton_inference.signature import Signature
 
@@ -39,6 +40,7 @@ class _Resident:
     """What is in memory of a model, as long as it is: also when nobody uses it any more."""
 
     sessions: list[Any]
+    pinned: PinnedMemory | None
     on_gpu: bool
     size_bytes: int
     largest_batch: int = 0
@@ -164,7 +166,7 @@ class Loader:
         )
 
     def _keep(self, model: Model, size_bytes: int) -> None:
-        resident = _Resident(model.sessions, model.on_gpu, size_bytes)
+        resident = _Resident(model.sessions, model.pinned, model.on_gpu, size_bytes)
         self._residents[model] = resident
         self._resident.add(resident)
         weakref.finalize(model, self._let_go_soon, resident).atexit = False
@@ -191,6 +193,8 @@ class Loader:
         self._resident.discard(resident)
         # Here, whether or not the thread that let go of the model is done with that.
         resident.sessions.clear()
+        if resident.pinned:
+            resident.pinned.close()
         memory.trim()
 
     def _prune(self, digests: set[str]) -> None:

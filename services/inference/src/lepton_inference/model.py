@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,17 @@ import onnxruntime as ort
 
 from lepton_common.errors import InvalidModel, LeptonError, WrongState
 from lepton_inference import cuda
-from lepton_inference.binding import BoundRows, can_bind, must_bind, run_bound
+from lepton_inference.binding import BoundRows, CopiedRows, can_bind, must_bind, room_for_outputs, run_bound
 from lepton_inference.gpu import fatal_error, gpu_lost
 from lepton_inference.pinned import PinnedMemory
+from lepton_inference.pool import SessionPool
 from lepton_inference.sessions import (
     GPU_PROVIDERS,
     RUNTIME_ERRORS,
     RuntimeOptions,
     open_session,
     provider_shares,
+    replans_sizes,
 )
 from lepton_inference.signature import Signature, TensorSpec, check_registered, may_batch
 from lepton_inference.tensors import DATATYPES, Array
@@ -30,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 MAX_WARM_UP_BYTES = 64 << 20
 """Bytes of the inputs of a batch that warms a model up: those of the largest request."""
+
+# Outputs of larger batches are left to the runtime: to bind them gains little on a CPU, and holds memory.
+_MOST_BOUND_BYTES = 1 << 20
+_MOST_PINNED_BYTES = 64 << 20
 
 _DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -53,23 +58,31 @@ class Model:
     """Sessions of one graph, which have answered once; `instances` threads may call `run` at a time.
 
     On the CPU one session serves them all: it may run several times at once, and has the weights once. On a
-    GPU, where runs of one session wait for each other, each thread has a session to itself.
+    GPU, where runs of one session wait for each other, each thread has a session to itself; a convolutional
+    network, for which batches of another size are planned anew, has one for each of a few sizes, to which
+    its batches are filled up.
 
     `provider` is what the session says that it runs on, `provider_share` the share of the graph's nodes that
     it was really given, `memory_bytes` what the model was measured to take. `on_lost` is called when a run
     shows that the GPU is lost.
+
+    Args:
+        session: of the graph.
+        open_session: makes one more.
+        classes: see `Signature`.
+        options: how it runs.
+        on_lost: see above.
     """
 
     def __init__(
         self,
-        sessions: Sequence[ort.InferenceSession],
+        session: ort.InferenceSession,
+        open_session: Callable[[], ort.InferenceSession],
         classes: tuple[str, ...],
         *,
         options: RuntimeOptions,
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
-        session = sessions[0]
-        self.sessions = list(sessions)
         self.instances = options.instances
         self.threads = options.threads
         self.memory_bytes = 0
@@ -84,60 +97,105 @@ class Model:
         self.batched = may_batch(
             (node.shape for node in session.get_inputs()), (node.shape for node in session.get_outputs())
         )
+        self.pinned = PinnedMemory(cuda.allocate_host, cuda.free_host) if self.on_gpu else None
+        """Where it has its inputs and outputs; None on a CPU. Whoever frees the sessions is to close it."""
         self._on_lost = on_lost
         self._lost = ""
-        # Their places: sessions are in one list alone, and end when somebody empties it.
-        self._free: SimpleQueue[int] = SimpleQueue()
-        for place in range(len(self.sessions)):
-            self._free.put(place)
-        self._bound = must_bind(self.signature) or (self.on_gpu and can_bind(self.signature))
-        self._pinned = PinnedMemory(cuda.allocate_host, cuda.free_host) if self.on_gpu else None
+        self._pool = SessionPool(session, open_session, places=options.instances if self.on_gpu else 1)
+        self._divided = replans_sizes(session)
+        self._must_bind = must_bind(self.signature)
 
     @property
     def on_gpu(self) -> bool:
         """Whether it runs on a GPU, if not all of it."""
         return self.provider in GPU_PROVIDERS
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    @property
+    def sessions(self) -> list[ort.InferenceSession]:
+        """All of them. They are in this list alone, and end when somebody empties it."""
+        return self._pool.sessions
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """All outputs by name.
 
         Raises:
             InvalidModel: the graph cannot compute these inputs.
             GpuLost: the GPU is lost to this process.
         """
-        if len(self.sessions) == 1:
+        if not self.on_gpu:
             return self._run(self.sessions[0], inputs)
-        place = self._free.get()
-        try:
-            return self._run(self.sessions[place], inputs)
-        finally:
-            self._free.put(place)
+        records = self._records(inputs)
+        size = self._pool.size_for(records)
+        if size != records:
+            inputs = {name: _filled_up(array, size) for name, array in inputs.items()}
+        with self._pool.session_for(size) as session:
+            outputs = self._run(session, inputs)
+        if size != records:
+            return {name: array[:records] for name, array in outputs.items()}
+        return outputs
+
+    def empty(self, shape: Sequence[int], dtype: "np.dtype[Any]") -> Array:
+        """Room for inputs, from where they come to its device the fastest.
+
+        What fills a batch up to a size must not spoil it: it holds zeros until it has held records.
+        """
+        if self.pinned is None:
+            return np.empty(shape, dtype)
+        array = self.pinned.empty(shape, dtype)
+        array.fill("" if dtype.hasobject else 0)
+        return array
 
     def prepare(self, inputs: Mapping[str, Array]) -> Callable[[int], Mapping[str, Array]] | None:
         """What runs it on the first so many records of these arrays, again and again: see `batch.Prepare`.
 
-        None where outputs are large, or of shapes that only a run tells, and on a GPU.
+        None where outputs are large, or of shapes that only a run tells.
 
         Raises from there what `run` raises.
         """
-        if self.on_gpu or not self.batched or not can_bind(self.signature):
+        bound = self._bind(inputs) if self.batched and can_bind(self.signature) else None
+        if bound is None:
             return None
-        outputs = BoundRows.outputs(self.signature, records=len(next(iter(inputs.values()))))
-        if outputs is None:
-            return None
-        bound: BoundRows | None = BoundRows(self.sessions[0], self.signature, inputs, outputs)
 
         def run(records: int) -> Mapping[str, Array]:
             nonlocal bound
             if bound is not None:
                 try:
-                    return bound.run(records)
+                    return bound(records)
                 except RUNTIME_ERRORS:
                     pass
-            # This says what is wrong. If nothing is, it gives other shapes than it says, and would again.
-            plain = self.run({name: array[:records] for name, array in inputs.items()})
+            try:
+                # This says what is wrong. If nothing is, it gives other shapes than it says, and would again.
+                plain = self.run({name: array[:records] for name, array in inputs.items()})
+            except LeptonError:
+                # What spoilt this batch must not fill up the next.
+                for array in inputs.values():
+                    array.fill(0)
+                raise
             bound = None
             return plain
+
+        return run
+
+    def _bind(self, inputs: Mapping[str, Array]) -> Callable[[int], Mapping[str, Array]] | None:
+        most = len(next(iter(inputs.values())))
+        if not self.on_gpu:
+            outputs = room_for_outputs(self.signature, records=most, most_bytes=_MOST_BOUND_BYTES)
+            if outputs is None:
+                return None
+            return BoundRows(self.sessions[0], self.signature, inputs, outputs).run
+        outputs = room_for_outputs(
+            self.signature, records=most, most_bytes=_MOST_PINNED_BYTES, empty=self.empty
+        )
+        if outputs is None:
+            return None
+        rows, pool = CopiedRows(self.signature, inputs, outputs), self._pool
+
+        def run(records: int) -> Mapping[str, Array]:
+            if self._lost:
+                raise gpu_lost()
+            size = min(pool.size_for(records), most)
+            with pool.session_for(size) as session:
+                return rows.run(session, records, size=size)
 
         return run
 
@@ -170,33 +228,41 @@ class Model:
         Raises:
             InvalidModel, GpuLost: see `run`.
         """
-        if not self.batched or not runs:
+        if not self.batched:
+            return
+        if self._divided:
+            self._pool.divide(records)
+        if not runs:
             return
         one = sum(array.nbytes for array in self._zeros(1).values())
-        batch = self._zeros(min(records, max(1, MAX_WARM_UP_BYTES // max(1, one))))
-        if self.instances == 1:
-            for _ in range(runs):
-                self.run(batch)
-            return
-        sessions = self.sessions if len(self.sessions) > 1 else self.sessions * self.instances
-        with ThreadPoolExecutor(self.instances, thread_name_prefix="warm-up") as threads:
-            for _ in range(runs):
-                list(threads.map(partial(self._run, inputs=batch), sessions))
+        most = max(1, MAX_WARM_UP_BYTES // max(1, one))
+        for size in self._pool.sizes or (records,):
+            batch = self._zeros(min(size, most))
+            if self.instances == 1:
+                for _ in range(runs):
+                    self.run(batch)
+                continue
+            sessions = self._pool.sessions_for(size)
+            if not self.on_gpu:
+                sessions *= self.instances
+            with ThreadPoolExecutor(self.instances, thread_name_prefix="warm-up") as threads:
+                for _ in range(runs):
+                    list(threads.map(partial(self._run, inputs=batch), sessions))
+
+    def _records(self, inputs: Mapping[str, Array]) -> int:
+        """How many records inputs have; 0 where it does not run on records."""
+        return len(inputs[self.signature.inputs[0].name]) if self.batched else 0
 
     def _run(self, session: ort.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if self._lost:
             raise gpu_lost()
         try:
-            if self._bound:
-                return self._run_bound(session, inputs)
+            if self._must_bind:
+                return run_bound(session, self.signature, inputs)
             outputs = session.run(self._output_names, inputs)
         except RUNTIME_ERRORS as error:
             raise self._explain(error) from error
         return dict(zip(self._output_names, outputs, strict=True))
-
-    def _run_bound(self, session: ort.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        records = len(inputs[self.signature.inputs[0].name]) if self.batched else None
-        return run_bound(session, self.signature, inputs, records=records, memory=self._pinned)
 
     def _explain(self, error: Exception) -> LeptonError:
         logger.warning("model run failed", exc_info=error)
@@ -232,13 +298,16 @@ def load_model(
         WrongState: a GPU is required and would not run it, or has no room for all instances.
         GpuLost: see `Model.run`.
     """
-    sessions = [open_session(path, options, on_lost=on_lost)]
-    provider = sessions[0].get_providers()[0]
-    while provider in GPU_PROVIDERS and len(sessions) < options.instances:
-        sessions.append(open_session(path, options, on_lost=on_lost))
-        if sessions[-1].get_providers()[0] != provider:
-            raise WrongState(f"{provider} has room for {len(sessions) - 1} of {options.instances} instances")
-    model = Model(sessions, registered.classes, options=options, on_lost=on_lost)
+    session = open_session(path, options, on_lost=on_lost)
+    provider = session.get_providers()[0]
+
+    def one_more() -> ort.InferenceSession:
+        more = open_session(path, options, on_lost=on_lost)
+        if more.get_providers()[0] != provider:
+            raise WrongState(f"{provider} has no room for all sessions of the model")
+        return more
+
+    model = Model(session, one_more, registered.classes, options=options, on_lost=on_lost)
     if options.require_gpu:
         _check_on_gpu(model)
     check_registered(model.signature, registered)
@@ -252,6 +321,16 @@ def _check_on_gpu(model: Model) -> None:
         raise WrongState(f"a GPU is required and the model would run on {model.provider}")
     if not GPU_PROVIDERS & provider_shares(model.sessions[0]).keys():
         raise WrongState(f"a GPU is required and {model.provider} would run none of the model's nodes")
+
+
+def _filled_up(array: Array, size: int) -> Array:
+    """The array with so many rows: more of them, of what tensors are tried out with."""
+    if array.dtype.hasobject:
+        made = np.full((size, *array.shape[1:]), "", array.dtype)
+    else:
+        made = np.zeros((size, *array.shape[1:]), array.dtype)
+    made[: len(array)] = array
+    return made
 
 
 def _spec(node: Any) -> TensorSpec:
