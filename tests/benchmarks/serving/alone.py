@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from serving.clients import FOLDER
 from serving.models import MODELS, Model, records
-from serving.processes import ONE_THREAD, SERVER_CORE
+from serving.processes import MODULES, ONE_THREAD, SERVER_CORE
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 WARM_RUNS = 3
@@ -49,7 +48,7 @@ def measure_alone(file: Path, model: Model, count: int, device: str) -> tuple[fl
             *("taskset", "--cpu-list", str(SERVER_CORE), sys.executable, "-m", "serving.alone"),
             *(str(file), model.name, str(count), device),
         ],
-        env=os.environ | ONE_THREAD | {"PYTHONPATH": str(FOLDER)},
+        env=os.environ | ONE_THREAD | MODULES,
         check=True,
         capture_output=True,
         text=True,

@@ -16,11 +16,9 @@ import grpc
 import numpy as np
 
 from serving.models import Model, records, request
-from serving.processes import LOAD_CORE, ONE_THREAD, Server
+from serving.processes import LOAD_CORE, MODULES, ONE_THREAD, Server
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
-FOLDER = Path(__file__).resolve().parent.parent
-"""Where the package that this module is in lies."""
 MESSAGE_LIMIT = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
@@ -101,7 +99,7 @@ def grpc_aio(server: Server, model: Model, in_flight: int) -> Iterator[Client]:
             *("taskset", "--cpu-list", str(LOAD_CORE), sys.executable, "-m", "serving.aio_client"),
             *(server.address, model.name, str(in_flight)),
         ],
-        env=os.environ | ONE_THREAD | {"PYTHONPATH": str(FOLDER)},
+        env=os.environ | ONE_THREAD | MODULES,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

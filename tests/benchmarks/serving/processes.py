@@ -16,8 +16,11 @@ import psutil
 from inference import grpc_service_pb2 as pb
 from inference import grpc_service_pb2_grpc as pb_grpc
 
+FOLDER = Path(__file__).resolve().parent.parent
 SERVER_CORE, LOAD_CORE = 0, 1
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+MODULES = {"PYTHONPATH": os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])}
+"""The environment of programs of this package."""
 READY_SECONDS = 180
 STOP_SECONDS = 10
 
