@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lepton_http2 import frames
 from lepton_http2.errors import ErrorCode
-from lepton_http2.grpc import Call, Options, StatusCode, direct, unary
+from lepton_http2.grpc import Call, Options, StatusCode, bidirectional, direct, unary
+from lepton_http2.grpc import call as grpc_call
+from lepton_http2.grpc.messages import decompress
 
 from .peer import CALL, Peer
 
@@ -154,6 +158,36 @@ def test_compressed_messages_are_understood(peer: Peer) -> None:
     assert peer.answer(1)[1] == HELLO
     peer.call(3, changed(GZIP), body=HELLO)
     assert peer.answer(3)[1] == HELLO
+
+
+def test_what_takes_long_to_decompress_keeps_nobody_waiting(
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    def watched(message: bytes, *, max_message_bytes: int) -> bytes:
+        threads.append(threading.current_thread().name)
+        return decompress(message, max_message_bytes=max_message_bytes)
+
+    async def joined(call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield request
+
+    monkeypatch.setattr(grpc_call, "decompress", watched)
+    served = serve([
+        unary("/test.Service/Method", slowly, first=lambda call, request: False),
+        bidirectional("/test.Service/Stream", joined),
+    ])  # fmt: skip
+    small, large = b"hello", random.Random(1).randbytes(20_000)
+    with served.socket() as connection:
+        peer = Peer(connection)
+        for stream_id, path in ((1, b"/test.Service/Method"), (5, b"/test.Service/Stream")):
+            for number, text in ((stream_id, small), (stream_id + 2, large)):
+                peer.call(number, changed((b":path", path), GZIP), body=framed(gzip(text), flag=1))
+                assert peer.answer(number)[1] == framed(text)
+    loop, beside, loop_again, beside_again = threads
+    assert loop == loop_again
+    assert loop not in (beside, beside_again)
 
 
 @pytest.mark.parametrize("default_seconds", [0.0, 3600.0])

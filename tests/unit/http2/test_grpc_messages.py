@@ -1,5 +1,7 @@
 """Messages out of pieces, and out of gzip."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,15 @@ def feed(reassembly: Reassembly, *pieces: bytes) -> list[tuple[bool, bytes]]:
     return [whole for piece in pieces for whole in reassembly.feed(memoryview(piece))]
 
 
+def keep_or_feed(reassembly: Reassembly, *pieces: bytes) -> Iterator[tuple[bool, bytes]]:
+    for piece in pieces:
+        view = memoryview(piece)
+        if reassembly.is_part(view):
+            reassembly.keep(view)
+        else:
+            yield from reassembly.feed(view)
+
+
 @given(
     st.lists(st.tuples(st.booleans(), st.binary(max_size=50) | st.just(bytes(LIMIT))), max_size=6),
     st.lists(st.integers(0, 200_000), max_size=8),
@@ -25,11 +36,12 @@ def test_messages_are_the_same_however_they_are_cut(
 ) -> None:
     body = b"".join(message(text, compressed=compressed) for compressed, text in messages)
     ends = sorted(min(cut, len(body)) for cut in cuts)
-    reassembly = Reassembly(LIMIT)
     pieces = [body[start:end] for start, end in zip([0, *ends], [*ends, len(body)], strict=True)]
-    assert feed(reassembly, *pieces) == messages
-    assert reassembly.complete
-    assert reassembly.buffered_bytes == 0
+    for way in (feed, keep_or_feed):
+        reassembly = Reassembly(LIMIT)
+        assert [*way(reassembly, *pieces)] == messages
+        assert reassembly.complete
+        assert reassembly.buffered_bytes == 0
 
 
 def test_what_is_not_whole_is_counted() -> None:
@@ -54,6 +66,15 @@ def test_small_pieces_do_not_hold_what_they_came_in() -> None:
     assert list(reassembly.feed(memoryview(received)[:50])) == []
     # Fails where a view is still held.
     received.clear()
+
+
+def test_frames_of_the_usual_size_are_not_copied_before_the_message_is_whole() -> None:
+    reassembly = Reassembly(LIMIT)
+    assert feed(reassembly, message(bytes(LIMIT))[:5]) == []
+    received = bytearray(1 << 14)
+    reassembly.keep(memoryview(received))
+    with pytest.raises(BufferError):
+        received.clear()
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class CopiedRows:
         Raises:
             Exception: one of `RUNTIME_ERRORS`.
         """
-        # A binding keeps its session: no other has its id.
+        # Sessions last as long as their model: no other has this id.
         key = id(session), size
         found = self._bound.get(key)
         if found is None:

@@ -35,6 +35,8 @@ _LOG = logging.getLogger(__name__)
 
 # A streaming handler waits while this much of what it sent has not found a window.
 _MOST_QUEUED_BYTES = 64 << 10
+# Of at most a thousand times as many bytes, in a millisecond or so.
+_QUICKLY_DECOMPRESSED_BYTES = 4 << 10
 # What streaming handlers may send before it is written, each message with something for its frames.
 _MOST_UNFLUSHED_BYTES = 256 << 10
 _OVERHEAD_BYTES = 256
@@ -64,8 +66,8 @@ class Call(Stream):
     bucket: set[Any] | None = None
     task: asyncio.Task[None] | None = None
     reassembly: Reassembly | None = None
-    inbox: deque[tuple[bytes, int, bool]] | None = None
-    """Messages that the handler has not taken, what each had on the wire, and whether it was compressed."""
+    inbox: deque[tuple[bytes, bool]] | None = None
+    """Messages that the handler has not taken, as they came, and whether they are compressed."""
     unfinished_since: tuple[float, int] | None = None
     """When a message was first seen not to be whole, of `time.monotonic`, and which it was."""
     _plain = True
@@ -240,26 +242,31 @@ class Call(Stream):
             self.reassembly = Reassembly(connection.options.max_message_bytes)
             self.inbox = deque()
         assert self.inbox is not None
+        if self.reassembly.is_part(payload):
+            self.reassembly.keep(payload)
+            connection.buffered_bytes += len(payload)
+            self._check_held()
+            return
         connection.buffered_bytes -= self.reassembly.buffered_bytes
         try:
             for compressed, message in self.reassembly.feed(payload):
-                size = PREFIX_BYTES + len(message)
-                if compressed:
-                    message = self._decompress(message)
-                self.inbox.append((message, size, compressed))
+                if compressed and not self.head.compressed:
+                    raise RpcError(
+                        StatusCode.INTERNAL, "a message is compressed, and grpc-encoding is not set"
+                    )
+                self.inbox.append((message, compressed))
                 connection.buffered_bytes += len(message)
         finally:
             connection.buffered_bytes += self.reassembly.buffered_bytes
+        self._check_held()
+        _set(self._reader)
+
+    def _check_held(self) -> None:
+        connection = self.connection
         if connection.buffered_bytes > connection.options.max_buffered_bytes:
             raise RpcError(
                 StatusCode.RESOURCE_EXHAUSTED, "the connection holds too much that nobody has taken"
             )
-        _set(self._reader)
-
-    def _decompress(self, message: bytes) -> bytes:
-        if not self.head.compressed:
-            raise RpcError(StatusCode.INTERNAL, "a message is compressed, and grpc-encoding is not set")
-        return decompress(message, max_message_bytes=self.connection.options.max_message_bytes)
 
     def check_complete(self) -> None:
         """Checks a request that has ended.
@@ -283,15 +290,40 @@ class Call(Stream):
             self.unfinished_since = now, number
         return now - self.unfinished_since[0] > limit_seconds
 
+    @property
+    def takes_long(self) -> bool:
+        """Whether the next message takes so long to decompress that others should not wait for it."""
+        if not self.inbox:
+            return False
+        message, compressed = self.inbox[0]
+        return compressed and len(message) > _QUICKLY_DECOMPRESSED_BYTES
+
     def only_message(self) -> bytes:
         """The message of a request that has ended, and should have one.
 
         Raises:
-            RpcError: it has none, or more.
+            RpcError: it has none, or more, or one that cannot be decompressed.
         """
+        self._check_only()
+        message = self._next_message()
+        return self.unpack(message) if self.was_compressed else message
+
+    async def whole_message(self) -> bytes:
+        """The same. Nobody else waits for it."""
+        self._check_only()
+        return await self._next_unpacked()
+
+    def _check_only(self) -> None:
         if self.inbox is None or len(self.inbox) != 1:
             raise RpcError(StatusCode.UNIMPLEMENTED, "the method takes exactly one message")
-        return self._next_message()
+
+    def unpack(self, message: bytes) -> bytes:
+        """What a message was before it was compressed.
+
+        Raises:
+            RpcError: it cannot be decompressed, or is too large.
+        """
+        return decompress(message, max_message_bytes=self.connection.options.max_message_bytes)
 
     def begin_task(self, message: bytes) -> None:
         """Has the coroutine of the method answer a request whose message was taken."""
@@ -327,7 +359,7 @@ class Call(Stream):
         if self.bucket is not None:
             self.bucket.discard(self)
         if self.reassembly is not None and self.inbox is not None:
-            held = sum(len(message) for message, _, _ in self.inbox)
+            held = sum(len(message) for message, _ in self.inbox)
             self.connection.buffered_bytes -= self.reassembly.buffered_bytes + held
             self.reassembly = self.inbox = None
         if self._reader is not None or self._sender is not None:
@@ -356,7 +388,7 @@ class Call(Stream):
                 raise StopAsyncIteration
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        return self.decode(self._next_message())
+        return self.decode(await self._next_unpacked())
 
     def decode(self, message: bytes) -> Any:
         """What the method makes of a message.
@@ -369,13 +401,22 @@ class Call(Stream):
         except Exception as error:
             raise RpcError(StatusCode.INTERNAL, "a message cannot be decoded") from error
 
+    async def _next_unpacked(self) -> bytes:
+        takes_long = self.takes_long
+        message = self._next_message()
+        if not self.was_compressed:
+            return message
+        if takes_long:
+            return await asyncio.to_thread(self.unpack, message)
+        return self.unpack(message)
+
     def _next_message(self) -> bytes:
         assert self.inbox
-        message, size, self.was_compressed = self.inbox.popleft()
+        message, self.was_compressed = self.inbox.popleft()
         connection = self.connection
         connection.buffered_bytes -= len(message)
         if not self.ended:
-            connection.consumed(self, size)
+            connection.consumed(self, PREFIX_BYTES + len(message))
             connection.flush_soon()
         return message
 

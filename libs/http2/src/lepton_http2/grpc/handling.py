@@ -56,7 +56,7 @@ class Handling:
             if method.takes_stream:
                 request: Any = call
             else:
-                request = call.decode(call.only_message() if message is None else message)
+                request = call.decode(await call.whole_message() if message is None else message)
             if method.answer is not None:
                 call.reply(method.encode(await method.answer(call, request)))
             elif method.stream is not None:

@@ -13,7 +13,8 @@ read_prefix = MESSAGE_PREFIX.unpack_from
 
 # zlib's name for the format of gzip with the largest window.
 _GZIP = 16 + zlib.MAX_WBITS
-# A piece that is kept is copied if it is no longer: it would hold all that was received with it.
+# A piece that is kept is copied if it is shorter: it would hold all that was received with it. Large messages
+# come in frames of just this size.
 _COPIED_BYTES = 16 << 10
 
 
@@ -52,8 +53,16 @@ class Reassembly:
                 compressed, self._compressed = self._compressed, None
                 self._needed = PREFIX_BYTES
                 yield bool(compressed), whole
+        self.keep(payload)
+
+    def is_part(self, payload: memoryview) -> bool:
+        """Whether a piece of the body completes nothing, and needs only be kept."""
+        return self.buffered_bytes + len(payload) < self._needed
+
+    def keep(self, payload: memoryview) -> None:
+        """Takes a piece that completes nothing."""
         if payload:
-            self._parts.append(bytes(payload) if len(payload) <= _COPIED_BYTES else payload)
+            self._parts.append(payload if len(payload) >= _COPIED_BYTES else bytes(payload))
             self.buffered_bytes += len(payload)
 
     def _begin(self, whole: bytes) -> tuple[int, int]:

@@ -154,7 +154,7 @@ class Session(Connection, Handling):
         method = call.head.method
         if method.takes_stream:
             return
-        if method.direct is not None:
+        if method.direct is not None and not (call.takes_long and method.answer is not None):
             self._answer(call, method.direct, call.only_message())
         else:
             call.task = self.host.spawn(self.run(call))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 from lepton_http2.grpc.call import Call
 from lepton_http2.grpc.handling import Handling
 from lepton_http2.grpc.head import Head
-from lepton_http2.grpc.messages import PREFIX_BYTES
 from lepton_http2.relay.link import TO_FRONT, Link
 from lepton_http2.relay.records import Flag, Kind, Record, split_fields
 from lepton_http2.requests import Request
@@ -154,10 +153,16 @@ class RelayedCall(Call):
     def arrive(self, message: bytes, *, compressed: bool) -> None:
         """Takes one of many messages."""
         assert self.inbox is not None
-        self.inbox.append((message, PREFIX_BYTES + len(message), compressed))
+        self.inbox.append((message, compressed))
         self.connection.buffered_bytes += len(message)
         # Whoever waits for a message looks again.
         self.check_complete()
+
+    takes_long = False
+
+    def unpack(self, message: bytes) -> bytes:
+        # The front has.
+        return message
 
     def forgotten(self) -> None:
         if self.inbox is not None:
