@@ -133,7 +133,7 @@ def check(session: Session) -> None:
         assert call.receive_window >= 0 or session.closed
         if call.reassembly is not None:
             assert call.inbox is not None
-            held += call.reassembly.buffered_bytes + sum(len(message) for message, _, _ in call.inbox)
+            held += call.reassembly.buffered_bytes + sum(len(message) for message, _ in call.inbox)
     assert held == session.buffered_bytes
     # The piece that goes beyond has been taken when the call ends for it.
     assert session.buffered_bytes <= OPTIONS.max_buffered_bytes
