@@ -155,6 +155,7 @@ def test_a_convolutional_network_runs_batches_of_every_size(write: Write, instan
     ]
     path = write(nodes, weights | {"axis": np.array([1])})
     model = on(RuntimeOptions("cuda", require_gpu=True, instances=instances), path)
+    model.divide(8)
     model.warm_up(8)
     assert len(model.sessions) == 4 * instances
     reference = on(RuntimeOptions("cpu"), path)

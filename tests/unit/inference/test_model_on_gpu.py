@@ -76,6 +76,7 @@ def images(records: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]
 def test_a_convolution_sees_batches_of_one_size_in_every_session(convolution: Path, instances: int) -> None:
     model = on_cuda(convolution, instances=instances)
     model.try_out()
+    model.divide(8)
     model.warm_up(8)
     assert len(model.sessions) == 4 * instances
     for session in model.sessions:
@@ -98,6 +99,7 @@ def test_a_convolution_sees_batches_of_one_size_in_every_session(convolution: Pa
 
 def test_other_graphs_have_one_session_and_batches_of_all_sizes(write_scaler: Callable[[], Path]) -> None:
     model = on_cuda(write_scaler())
+    model.divide(8)
     model.warm_up(8)
     (session,) = model.sessions
     for records in (3, 8):
@@ -108,7 +110,7 @@ def test_other_graphs_have_one_session_and_batches_of_all_sizes(write_scaler: Ca
 
 def test_endpoints_that_do_not_warm_up_have_their_sizes_too(convolution: Path) -> None:
     model = on_cuda(convolution)
-    model.warm_up(8, runs=0)
+    model.divide(8)
     assert len(model.sessions) == 4
     assert not any(session.sizes for session in model.sessions)
 
@@ -125,7 +127,7 @@ def test_what_spoilt_a_batch_does_not_fill_up_the_next(write_graph: Write) -> No
         {"table": np.arange(6, dtype=np.float32).reshape(3, 2), "weights": np.ones((1, 1, 1), np.float32)},
     )
     model = on_cuda(path)
-    model.warm_up(4)
+    model.divide(4)
     room = model.empty((4, 1), np.dtype(np.int64))
     prepared = model.prepare({"n": room})
     assert prepared is not None

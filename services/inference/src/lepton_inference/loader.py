@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from lepton_common.errors import InvalidModel, NotFound, Overloaded, WrongState
 from lepton_inference import cuda, memory
 from lepton_inference.artifacts import Artifacts
+from lepton_inference.background import Background
 from lepton_inference.catalogue import MODEL_FILE, Catalogue, Endpoint, Version
 from lepton_inference.gpu import Gpu
 from lepton_inference.memory import MemoryBudget
@@ -72,6 +74,7 @@ class Loader:
         self._resident: set[_Resident] = set()
         self._needs: dict[_Batch, int] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._background = Background()
         # A model may end wherever the collector runs, also where that very thread holds the executor's lock:
         # its end is handed over by way of a queue that takes none.
         self._ended: deque[_Resident] = deque()
@@ -132,7 +135,9 @@ class Loader:
             model = self._open(version, options)
             self._models[identity] = model
             self._keep(model, file_bytes)
-        model.warm_up(endpoint.max_batch_size, runs=endpoint.execution.warm_up_runs)
+        model.divide(endpoint.max_batch_size)
+        runs = endpoint.execution.warm_up_runs
+        self._background.run(partial(model.warm_up, endpoint.max_batch_size, runs=runs))
         resident = self._residents[model]
         if endpoint.max_batch_size > resident.largest_batch:
             memory.trim()
@@ -158,12 +163,15 @@ class Loader:
 
     def _open(self, version: Version, options: RuntimeOptions) -> Model:
         folder = self._artifacts.fetch(version)
-        return load_model(
+        load = partial(
+            load_model,
             folder / MODEL_FILE,
             options=options,
             registered=version.signature,
             on_lost=self._gpu.lose if self._gpu else None,
         )
+        # The threads of a session would give way for ever.
+        return self._background.run(load) if options.cores == 1 else load()
 
     def _keep(self, model: Model, size_bytes: int) -> None:
         resident = _Resident(model.sessions, model.pinned, model.on_gpu, size_bytes)

@@ -219,6 +219,16 @@ class Model:
                 raise
             self.batched = False
 
+    def divide(self, records: int) -> None:
+        """Gets ready for batches of up to so many records: see `SessionPool.divide`.
+
+        Raises:
+            WrongState: the GPU has no room for that.
+            GpuLost: see `run`.
+        """
+        if self.batched and self._divided:
+            self._pool.divide(records)
+
     def warm_up(self, records: int, *, runs: int = 1) -> None:
         """Runs batches of that size, so that the first real one finds memory and kernels ready.
 
@@ -228,11 +238,7 @@ class Model:
         Raises:
             InvalidModel, GpuLost: see `run`.
         """
-        if not self.batched:
-            return
-        if self._divided:
-            self._pool.divide(records)
-        if not runs:
+        if not self.batched or not runs:
             return
         one = sum(array.nbytes for array in self._zeros(1).values())
         most = max(1, MAX_WARM_UP_BYTES // max(1, one))

@@ -60,6 +60,11 @@ class RuntimeOptions:
     instances: int = 1
     engines: Path | None = None
 
+    @property
+    def cores(self) -> int:
+        """How many one run may use."""
+        return self.threads or usable_cores()
+
     def of(self, execution: Execution) -> "RuntimeOptions":
         """The same, with what an endpoint says of its own."""
         return replace(
@@ -130,7 +135,7 @@ def replans_sizes(session: ort.InferenceSession) -> bool:
 
 def _session_options(options: RuntimeOptions) -> ort.SessionOptions:
     session_options = ort.SessionOptions()
-    session_options.intra_op_num_threads = options.threads or usable_cores()
+    session_options.intra_op_num_threads = options.cores
     # Fatal ones only: every other error is raised, and told by who catches it.
     session_options.log_severity_level = 4
     # Threads that spin between runs take the cores from the server and from other models.
