@@ -51,7 +51,8 @@ class _Resident:
 class Loader:
     """Loads one version at a time, and what several endpoints run in the same way only once.
 
-    All of it happens in one thread, the end of models included: to free much memory takes long, too.
+    All of it happens in one thread, the end of models included: to free much memory takes long, too. What
+    takes most of it, to load and to warm up, gives way to calls.
     `host_memory` and `gpu_memory` are what models may take where they run.
     """
 
@@ -170,7 +171,7 @@ class Loader:
             registered=version.signature,
             on_lost=self._gpu.lose if self._gpu else None,
         )
-        # The threads of a session would give way for ever.
+        # Where a session has threads of its own, those would give way as long as it runs.
         return self._background.run(load) if options.cores == 1 else load()
 
     def _keep(self, model: Model, size_bytes: int) -> None:
