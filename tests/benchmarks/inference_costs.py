@@ -147,9 +147,7 @@ def all_servers(folder: Path, files: dict[str, Path], device: str) -> Iterator[l
                 settings={"TRANSPORT": transport, "DEVICE": device, "REQUIRE_GPU": str(device != "cpu")},
             )
             add(stack.enter_context(service))
-        for name, run in PEERS.items():
-            if device != "cpu":
-                continue
+        for name, run in PEERS.items() if device == "cpu" else ():
             if is_installed(name):
                 add(stack.enter_context(run(folder / name, files)))
             else:

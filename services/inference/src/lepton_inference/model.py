@@ -135,7 +135,7 @@ class Model:
         return outputs
 
     def empty(self, shape: Sequence[int], dtype: "np.dtype[Any]") -> Array:
-        """Room for inputs, from where they come to its device the fastest.
+        """Room for inputs and outputs, where they come to its device and from there the fastest.
 
         What fills a batch up to a size must not spoil it: it holds zeros until it has held records.
         """
@@ -178,16 +178,12 @@ class Model:
 
     def _bind(self, inputs: Mapping[str, Array]) -> Callable[[int], Mapping[str, Array]] | None:
         most = len(next(iter(inputs.values())))
-        if not self.on_gpu:
-            outputs = room_for_outputs(self.signature, records=most, most_bytes=_MOST_BOUND_BYTES)
-            if outputs is None:
-                return None
-            return BoundRows(self.sessions[0], self.signature, inputs, outputs).run
-        outputs = room_for_outputs(
-            self.signature, records=most, most_bytes=_MOST_PINNED_BYTES, empty=self.empty
-        )
+        most_bytes = _MOST_PINNED_BYTES if self.on_gpu else _MOST_BOUND_BYTES
+        outputs = room_for_outputs(self.signature, records=most, most_bytes=most_bytes, empty=self.empty)
         if outputs is None:
             return None
+        if not self.on_gpu:
+            return BoundRows(self.sessions[0], self.signature, inputs, outputs).run
         rows, pool = CopiedRows(self.signature, inputs, outputs), self._pool
 
         def run(records: int) -> Mapping[str, Array]:
@@ -285,8 +281,7 @@ class Model:
             shape = [1 if size == -1 else size for size in spec.shape]
             if self.batched:
                 shape[0] = records
-            dtype = DATATYPES[spec.datatype].dtype
-            inputs[spec.name] = np.full(shape, "", dtype) if dtype.hasobject else np.zeros(shape, dtype)
+            inputs[spec.name] = _blank(shape, DATATYPES[spec.datatype].dtype)
         return inputs
 
 
@@ -301,7 +296,7 @@ def load_model(
 
     Raises:
         InvalidModel: the file is none, or its graph contradicts the `registered` signature or does not run.
-        WrongState: a GPU is required and would not run it, or has no room for all instances.
+        WrongState: a GPU is required and would not run it, or has no room for all sessions.
         GpuLost: see `Model.run`.
     """
     session = open_session(path, options, on_lost=on_lost)
@@ -331,12 +326,14 @@ def _check_on_gpu(model: Model) -> None:
 
 def _filled_up(array: Array, size: int) -> Array:
     """The array with so many rows: more of them, of what tensors are tried out with."""
-    if array.dtype.hasobject:
-        made = np.full((size, *array.shape[1:]), "", array.dtype)
-    else:
-        made = np.zeros((size, *array.shape[1:]), array.dtype)
+    made = _blank((size, *array.shape[1:]), array.dtype)
     made[: len(array)] = array
     return made
+
+
+def _blank(shape: Sequence[int], dtype: "np.dtype[Any]") -> Array:
+    """Zeros, or empty strings."""
+    return np.full(shape, "", dtype) if dtype.hasobject else np.zeros(shape, dtype)
 
 
 def _spec(node: Any) -> TensorSpec:

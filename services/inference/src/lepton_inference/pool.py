@@ -62,10 +62,13 @@ class SessionPool:
         """A session that nobody else runs meanwhile; waits for one."""
         place = self._free.get()
         try:
-            yield self.sessions[self._smaller.get((place, size), place)]
+            yield self._session(place, size)
         finally:
             self._free.put(place)
 
     def sessions_for(self, size: int) -> list[ort.InferenceSession]:
         """Those of every place."""
-        return [self.sessions[self._smaller.get((place, size), place)] for place in self._places]
+        return [self._session(place, size) for place in self._places]
+
+    def _session(self, place: int, size: int) -> ort.InferenceSession:
+        return self.sessions[self._smaller.get((place, size), place)]

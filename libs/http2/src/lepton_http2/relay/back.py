@@ -147,8 +147,10 @@ class Back:
 class RelayedCall(Call):
     """A call whose caller is connected to a front.
 
-    `queued_bytes` is what the front has not told that the caller took.
+    `queued_bytes` is what the front has not told that the caller took. Messages come decompressed.
     """
+
+    takes_long = False
 
     def arrive(self, message: bytes, *, compressed: bool) -> None:
         """Takes one of many messages."""
@@ -158,10 +160,7 @@ class RelayedCall(Call):
         # Whoever waits for a message looks again.
         self.check_complete()
 
-    takes_long = False
-
     def unpack(self, message: bytes) -> bytes:
-        # The front has.
         return message
 
     def forgotten(self) -> None:
